@@ -1,0 +1,435 @@
+//! What an alarm is to the hub, and how a stretch of the log changes it.
+//!
+//! The log holds, for each change of a row, the row *as it was before*. So the table at any position still in the
+//! log can be told from the table now, and what a reader gets between two positions is a pure function of the two.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::language::{Primary, Tag};
+
+/// Names one database for ever: 8 hex digits in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FeedName(pub u32);
+
+impl fmt::Display for FeedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// A place in the log of one database: everything up to and including `seq` lies behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Which database.
+    pub feed: FeedName,
+    /// The last `seq` that lies behind. 0: nothing does.
+    pub seq: u64,
+}
+
+/// One row `(id, lang)` of the table, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The language as the row spells it: together with the alarm's id, which row this is.
+    pub lang: Arc<str>,
+    /// The language that it means; `None` if it cannot be read: a translation of last resort.
+    pub tag: Option<Tag>,
+    /// The only user that may see it; `None`: everyone.
+    pub audience: Option<Arc<str>>,
+    /// What every reader of this row is sent, encoded once. Actors compare it and never look inside.
+    pub body: Bytes,
+}
+
+impl Translation {
+    /// Whether `user` may see this row.
+    pub fn is_for(&self, user: &str) -> bool {
+        self.audience.as_deref().is_none_or(|only| only == user)
+    }
+}
+
+/// One line of the log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place in the log.
+    pub seq: u64,
+    /// Which row of the alarm changed, as the row spells its language.
+    pub lang: Arc<str>,
+    /// The row before the change; `None`: there was none.
+    pub before: Option<Translation>,
+}
+
+/// Everything that happened to one alarm during one [`Round`].
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The alarm's id, as text.
+    pub id: Arc<str>,
+    /// The last entry of this alarm in the round.
+    pub last: u64,
+    /// Its rows when the round started.
+    pub before: Vec<Translation>,
+    /// Its rows when the round ended.
+    pub after: Vec<Translation>,
+    /// When it last came into sight, for each user that a row names and for everybody else (`None`).
+    arrivals: Vec<(Option<Arc<str>>, Option<u64>)>,
+}
+
+/// What a change means to one user, whatever that user's language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// It came into sight at this `seq`.
+    Arrived(u64),
+    /// It was and is in sight; something of it may differ. The `seq` of its last change.
+    Stayed(u64),
+    /// It went out of sight; the `seq` of its last change.
+    Left(u64),
+}
+
+impl Change {
+    /// Puts together what the log and the table tell of one alarm.
+    ///
+    /// `entries` are all of this alarm's in the round, in order, at least one; `after` are its rows at the end of it.
+    pub fn new(id: Arc<str>, entries: &[Entry], after: Vec<Translation>) -> Self {
+        let last = entries.last().map_or(0, |entry| entry.seq);
+        let mut rows = rows_before(entries, &after);
+        let before: Vec<Translation> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
+
+        let mut users: Vec<Option<Arc<str>>> = vec![None];
+        let named = entries.iter().filter_map(|entry| entry.before.as_ref()).chain(&after);
+        for row in named {
+            if row.audience.is_some() && !users.contains(&row.audience) {
+                users.push(row.audience.clone());
+            }
+        }
+        let in_sight = |rows: &[(Arc<str>, Option<Translation>)], user: &Option<Arc<str>>| {
+            rows.iter().filter_map(|(_, row)| row.as_ref()).any(|row| row.audience.is_none() || row.audience == *user)
+        };
+        let mut seen: Vec<bool> = users.iter().map(|user| in_sight(&rows, user)).collect();
+        let mut arrivals: Vec<(Option<Arc<str>>, Option<u64>)> = users.into_iter().map(|user| (user, None)).collect();
+        for (index, entry) in entries.iter().enumerate() {
+            let row_after = entries[index + 1..]
+                .iter()
+                .find(|later| later.lang == entry.lang)
+                .map_or_else(|| after.iter().find(|row| row.lang == entry.lang).cloned(), |later| later.before.clone());
+            if let Some(slot) = rows.iter_mut().find(|(lang, _)| *lang == entry.lang) {
+                slot.1 = row_after;
+            }
+            for ((user, arrived), seen) in arrivals.iter_mut().zip(&mut seen) {
+                let now = in_sight(&rows, user);
+                if now && !*seen {
+                    *arrived = Some(entry.seq);
+                }
+                *seen = now;
+            }
+        }
+        Self { id, last, before, after, arrivals }
+    }
+
+    /// An alarm that the log no longer (or never) tells of: it is simply there, since `seq`.
+    pub fn standing(id: Arc<str>, seq: u64, rows: Vec<Translation>) -> Self {
+        let mut arrivals = vec![(None, None)];
+        for row in &rows {
+            match &row.audience {
+                None => arrivals[0].1 = Some(seq),
+                Some(user) if arrivals.iter().all(|(named, _)| named.as_ref() != Some(user)) => {
+                    arrivals.push((Some(user.clone()), Some(seq)));
+                }
+                Some(_) => {}
+            }
+        }
+        if arrivals[0].1.is_some() {
+            arrivals.truncate(1);
+        }
+        Self { id, last: seq, before: Vec::new(), after: rows, arrivals }
+    }
+
+    /// What this change means to `user`; `None`: nothing, it never was in sight.
+    pub fn meaning_for(&self, user: &str) -> Option<Meaning> {
+        let sees = |rows: &[Translation]| rows.iter().any(|row| row.is_for(user));
+        let arrived = self
+            .arrivals
+            .iter()
+            .find(|(named, _)| named.as_deref() == Some(user))
+            .or_else(|| self.arrivals.first())
+            .and_then(|(_, arrived)| *arrived);
+        match (arrived, sees(&self.before), sees(&self.after)) {
+            (Some(seq), _, true) => Some(Meaning::Arrived(seq)),
+            (None, _, true) => Some(Meaning::Stayed(self.last)),
+            (_, true, false) => Some(Meaning::Left(self.last)),
+            (_, false, false) => None,
+        }
+    }
+
+    /// Whether it can be of interest to users that no row of it names.
+    pub fn is_for_everyone(&self) -> bool {
+        self.before.iter().chain(&self.after).any(|row| row.audience.is_none())
+    }
+
+    /// The users that a row of it names, now or before.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.arrivals.iter().filter_map(|(user, _)| user.as_ref())
+    }
+}
+
+/// The rows at the start of the stretch that `entries` cover: each touched row as its first entry tells, in the order
+/// of those entries, the others as they are.
+fn rows_before(entries: &[Entry], after: &[Translation]) -> Vec<(Arc<str>, Option<Translation>)> {
+    let mut rows: Vec<(Arc<str>, Option<Translation>)> = Vec::new();
+    for entry in entries {
+        if !rows.iter().any(|(lang, _)| *lang == entry.lang) {
+            rows.push((entry.lang.clone(), entry.before.clone()));
+        }
+    }
+    for row in after {
+        if !rows.iter().any(|(lang, _)| *lang == row.lang) {
+            rows.push((row.lang.clone(), Some(row.clone())));
+        }
+    }
+    rows
+}
+
+/// The table as it was just after `seq`: `now` undone by the entries that follow (only those with a higher `seq`).
+pub fn rows_at(later: &[Entry], now: &[Translation]) -> Vec<Translation> {
+    rows_before(later, now).into_iter().filter_map(|(_, row)| row).collect()
+}
+
+/// A stretch of the log that is decided together: what one read of it saw. It may be handed over in several pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// The position from which it was read.
+    pub start: u64,
+    /// The head of the log at that time.
+    pub end: u64,
+}
+
+/// One page of a round: the changes of which some entry has a `seq` in `from + 1 ..= to`.
+///
+/// A change that has entries in several pages is, word for word, in each of them; a reader is told of it in the page
+/// where the `seq` of its [`Meaning`] lies.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Which database.
+    pub feed: FeedName,
+    /// The position before the page.
+    pub from: u64,
+    /// The position after it; the end of the round in its last page.
+    pub to: u64,
+    /// The round it belongs to. Finished when `to == round.end`.
+    pub round: Round,
+    /// In no particular order.
+    pub changes: Vec<Change>,
+    /// The languages that the table lately had alarms in.
+    pub recent: Arc<[Primary]>,
+    /// When the hub first saw these changes.
+    pub seen: Instant,
+}
+
+/// What a [`Source`] found.
+#[derive(Debug)]
+pub enum Look {
+    /// Nothing new.
+    Nothing,
+    /// The next page.
+    News(Batch),
+    /// The database is another one, or was rolled back: positions up to now mean nothing any more. The new head.
+    Replaced(Position),
+}
+
+/// Why the database did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A writer holds it.
+    Locked,
+    /// There is no file.
+    Missing,
+    /// It is no database, it is damaged, or its table cannot be adopted.
+    Unusable,
+    /// The disk is full.
+    Full,
+    /// It may only be read.
+    ReadOnly,
+    /// Anything else.
+    Other,
+}
+
+/// A [`Fault`] with the words for the operator.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What to do about it.
+    pub fault: Fault,
+    /// What is wrong and what would be right; no full stop.
+    pub cause: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The poller's port: the log as it grows. Its methods block; they run off the async threads, one at a time.
+pub trait Source: Send + 'static {
+    /// Opens the database, or opens it again, adopts its table if that has not been done, and tells its head.
+    fn open(&mut self) -> Result<Position, Failure>;
+
+    /// What came after `after`; within `round` if the page before did not finish it. Cheap when nothing did.
+    fn look(&mut self, after: Position, round: Option<Round>) -> Result<Look, Failure>;
+}
+
+/// A page of the past, for a reader that is further back than the hub's memory.
+#[derive(Debug)]
+pub struct Page {
+    /// What happened.
+    pub batch: Batch,
+    /// Part of what happened after the position asked for is no longer in the log. Alarms that still stand are in
+    /// the page all the same.
+    pub expired: bool,
+}
+
+/// One alarm of the history.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The alarm's id.
+    pub id: Arc<str>,
+    /// Its place in the order.
+    pub seq: u64,
+    /// The rows that the user may see; never empty.
+    pub rows: Vec<Translation>,
+    /// Whether the user acknowledged it.
+    pub acknowledged: bool,
+}
+
+/// Part of the history of one user, newest first.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Which database.
+    pub feed: FeedName,
+    /// Newest first.
+    pub alarms: Vec<Standing>,
+    /// Whether there are older ones.
+    pub more: bool,
+    /// What came after adoption and is not acknowledged, counted up to [`UNREAD_MAX`].
+    pub unread: u32,
+    /// Whether there are more than that.
+    pub unread_more: bool,
+}
+
+/// Where counting the unread stops.
+pub const UNREAD_MAX: u32 = 1_000;
+
+/// An alarm to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAlarm {
+    /// Its id.
+    pub id: String,
+    /// The only user it is for; `None`: everyone.
+    pub user: Option<String>,
+    /// Its time as text; `None`: now.
+    pub isn_dt: Option<String>,
+    /// `(language, text)`, at least one.
+    pub messages: Vec<(String, String)>,
+}
+
+/// A change asked of the hub. Several are one transaction; each succeeds or fails alone.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// New alarms, all or none. The same again is [`Written::Unchanged`], the same id with other content a
+    /// [`Refusal::Conflict`].
+    Publish(Vec<NewAlarm>),
+    /// Make this alarm be exactly this.
+    Replace(NewAlarm),
+    /// Delete every row of this alarm.
+    Clear(String),
+    /// Acknowledge, or take it back.
+    Acknowledge {
+        /// By whom.
+        user: Arc<str>,
+        /// Which alarm.
+        id: String,
+        /// `false` takes it back.
+        acknowledged: bool,
+    },
+    /// Claims of this user up to this one are worth nothing for a day.
+    Revoke {
+        /// Whose.
+        user: Arc<str>,
+        /// The highest claim that is revoked.
+        claim: u128,
+    },
+    /// Keep a ticket.
+    IssueTicket {
+        /// A digest of it: the ticket itself is not kept.
+        digest: [u8; 32],
+        /// Whose stream it opens.
+        user: Arc<str>,
+        /// How long it may be used first.
+        until: SystemTime,
+        /// How long what it opened may last.
+        expires: Option<SystemTime>,
+    },
+    /// Use a ticket, once; or again by the claim that it opened.
+    RedeemTicket {
+        /// A digest of it.
+        digest: [u8; 32],
+        /// Whose stream is asked for.
+        user: Arc<str>,
+        /// The claim that an automatic reconnect carries.
+        claim: Option<u128>,
+    },
+    /// Say which claim a ticket opened.
+    BindTicket {
+        /// A digest of it.
+        digest: [u8; 32],
+        /// The claim.
+        claim: u128,
+    },
+}
+
+/// What became of a [`Write`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is in the database; the log's head afterwards.
+    Done(Position),
+    /// It was so already; the log's head.
+    Unchanged(Position),
+    /// The ticket holds; what it opens may last so long.
+    Redeemed(Option<SystemTime>),
+}
+
+/// Why a [`Write`] was not done.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// The id exists with other content.
+    Conflict(String),
+    /// There is no such alarm (for this user), or no such ticket.
+    NotFound,
+    /// It cannot be done with this table; what is wrong.
+    Impossible(String),
+    /// The database did not take it.
+    Failed(Failure),
+}
+
+/// The archive's port: everything that must wait for the database, aside from the log's growing end. Its methods
+/// block; they run off the async threads, one at a time for each of the two lanes (reads and writes).
+pub trait Archive: Send + 'static {
+    /// The changes after `from` and up to `until` at most (the hub's memory begins there), a page of them.
+    fn page(&mut self, from: Position, until: Option<u64>, round: Option<Round>) -> Result<Page, Failure>;
+
+    /// The position just before the newest `count` alarms of this user.
+    fn before_newest(&mut self, user: &str, count: u16) -> Result<Position, Failure>;
+
+    /// The newest `limit` alarms of this user before the place `before`.
+    fn history(&mut self, user: &str, before: Option<u64>, limit: u16) -> Result<History, Failure>;
+
+    /// Does all of these in one transaction; one answer each, in order.
+    fn write(&mut self, writes: Vec<Write>) -> Vec<Result<Written, Refusal>>;
+
+    /// Claims revoked less than a day ago.
+    fn revoked(&mut self) -> Result<Vec<(Arc<str>, u128)>, Failure>;
+
+    /// Deletes what is older than it need be, in short transactions; whether there is more to do.
+    fn prune(&mut self) -> Result<bool, Failure>;
+}

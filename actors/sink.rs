@@ -1,0 +1,283 @@
+//! The bounded one-way street to a browser: what travels on it and why it ends.
+//!
+//! The session holds the [`Sink`], the HTTP body the [`Feed`]. Room is counted in alarms (of 4 KiB each, so that a
+//! street full of long ones is bounded too), and room for the `bye` is set aside when the street is opened.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio::sync::{
+    OwnedSemaphorePermit, Semaphore,
+    mpsc::{self, OwnedPermit},
+    oneshot,
+};
+use uuid::Uuid;
+
+use crate::{alarm::Position, claim::Claim};
+
+/// How many bytes of a body count as one alarm.
+const ALARM_BYTES: usize = 4096;
+
+/// One event and the position that is reached with it.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// What to tell.
+    pub event: Event,
+    /// Everything up to here has been delivered once this block has.
+    pub at: Position,
+}
+
+/// What a reader is told.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The first block.
+    Hello {
+        /// The user, as the hub understood it.
+        user: Arc<str>,
+        /// The languages that the reader asked for, best first, canonical.
+        languages: Arc<[String]>,
+        /// Whether this is a resume.
+        resumed: bool,
+        /// How often a ping comes at least.
+        heartbeat: Duration,
+        /// When to come back after an end without a `bye`.
+        retry: Duration,
+    },
+    /// An alarm that the reader has not seen.
+    Alarm {
+        /// See [`crate::alarm::Translation::body`].
+        body: Bytes,
+        /// None of the reader's own languages was there.
+        fallback: bool,
+    },
+    /// An alarm sent before that now reads otherwise.
+    Updated {
+        /// See [`crate::alarm::Translation::body`].
+        body: Bytes,
+        /// None of the reader's own languages was there.
+        fallback: bool,
+    },
+    /// An alarm that is no longer there.
+    Cleared {
+        /// Which.
+        id: Arc<str>,
+    },
+    /// Somebody acknowledged an alarm in this user's name, or took it back.
+    Acknowledged {
+        /// Which.
+        id: Arc<str>,
+        /// `false`: taken back.
+        acknowledged: bool,
+    },
+    /// Part of what was missed is no longer in the log.
+    Gap,
+    /// The position asked for belongs to another database or lies beyond its head.
+    Reset,
+    /// The database cannot be read since then, or (`None`) it can again.
+    Status {
+        /// Since when.
+        down_since: Option<SystemTime>,
+    },
+    /// Nothing happened.
+    Ping,
+    /// The last block.
+    Bye {
+        /// Why.
+        reason: Reason,
+        /// When to come back, for the reasons that ask for it.
+        retry: Option<Duration>,
+    },
+}
+
+/// Why a connection ends with a `bye`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The user opened another one.
+    Superseded,
+    /// An operator ended it.
+    Kicked,
+    /// The token that opened it ran out.
+    Expired,
+    /// It was too slow.
+    Lagging,
+    /// The hub cannot serve it now.
+    Busy,
+    /// The hub stops.
+    Shutdown,
+}
+
+impl Reason {
+    /// Whether the client shall come back by itself.
+    pub fn reconnect(self) -> bool {
+        matches!(self, Self::Lagging | Self::Busy | Self::Shutdown)
+    }
+
+    /// As it is written on the wire and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Superseded => "superseded",
+            Self::Kicked => "kicked",
+            Self::Expired => "expired",
+            Self::Lagging => "lagging",
+            Self::Busy => "busy",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Some blocks in order, and the room they take until they are written.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Never empty.
+    pub blocks: Vec<Block>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The writing end: owned by one session.
+#[derive(Debug)]
+pub struct Sink {
+    parcels: mpsc::Sender<Parcel>,
+    room: Arc<Semaphore>,
+    capacity: u32,
+    bye: OwnedPermit<Parcel>,
+    /// Dropped with the sink: the server then gives the connection a moment to drain and cuts it.
+    _ended: oneshot::Sender<()>,
+}
+
+/// The reading end: what becomes the body of the response.
+pub struct Feed {
+    /// Names the connection in logs and in `hello`.
+    pub conn: Uuid,
+    /// The claim that its ids carry.
+    pub claim: Claim,
+    parcels: mpsc::Receiver<Parcel>,
+    ended: Option<oneshot::Receiver<()>>,
+    gone: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+/// The sink has no room; nothing of what was offered was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// How much room an event takes: 1 for each begun 4 KiB.
+pub fn room_for(event: &Event) -> u32 {
+    let bytes = match event {
+        Event::Alarm { body, .. } | Event::Updated { body, .. } => body.len(),
+        Event::Cleared { id } | Event::Acknowledged { id, .. } => id.len(),
+        _ => 0,
+    };
+    u32::try_from(1 + bytes / ALARM_BYTES).unwrap_or(u32::MAX)
+}
+
+/// Opens a street with room for `capacity` alarms. `gone` is called when the feed is dropped, for whatever reason.
+pub fn open(conn: Uuid, claim: Claim, capacity: u32, gone: impl FnOnce() + Send + Sync + 'static) -> (Sink, Feed) {
+    let capacity = capacity.max(1);
+    // Each parcel takes at least one of `capacity`; one more slot for the hello and one for the bye.
+    let (parcels, receiver) = mpsc::channel(capacity as usize + 2);
+    let bye = match parcels.clone().try_reserve_owned() {
+        Ok(permit) => permit,
+        Err(_) => unreachable!("a new channel has room"),
+    };
+    let (ended, end) = oneshot::channel();
+    let sink = Sink { parcels, room: Arc::new(Semaphore::new(capacity as usize)), capacity, bye, _ended: ended };
+    (sink, Feed { conn, claim, parcels: receiver, ended: Some(end), gone: Some(Box::new(gone)) })
+}
+
+impl Sink {
+    /// How much room there is now.
+    pub fn room(&self) -> u32 {
+        u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX)
+    }
+
+    /// How much room there is in all: an event that takes more is let through an empty street.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Alarms that wait to be written.
+    pub fn queued(&self) -> u32 {
+        self.capacity - self.room().min(self.capacity)
+    }
+
+    /// Room, once there is `alarms` of it; `None` when the sink is gone.
+    pub fn room_again(&self, alarms: u32) -> impl Future<Output = ()> + Send + 'static {
+        let (room, alarms) = (self.room.clone(), alarms.min(self.capacity));
+        async move {
+            // The semaphore is never closed; the permits go back at once, the session alone takes them for good.
+            let _ = room.acquire_many(alarms).await;
+        }
+    }
+
+    /// The hello: takes no room, there is a slot for it.
+    pub fn greet(&self, blocks: Vec<Block>) -> Result<(), Full> {
+        self.parcels.try_send(Parcel { blocks, _room: None }).map_err(|_| Full)
+    }
+
+    /// Offers blocks; all or none are taken. Never waits.
+    pub fn offer(&self, blocks: Vec<Block>) -> Result<(), Full> {
+        let needed = blocks.iter().map(|block| room_for(&block.event)).sum::<u32>().min(self.capacity);
+        let room = self.room.clone().try_acquire_many_owned(needed).map_err(|_| Full)?;
+        self.parcels.try_send(Parcel { blocks, _room: Some(room) }).map_err(|_| Full)
+    }
+
+    /// Ends the street with this block, after all that waits in it.
+    pub fn bye(self, block: Block) {
+        self.bye.send(Parcel { blocks: vec![block], _room: None });
+    }
+
+    /// Ends the street without a word.
+    pub fn close(self) {}
+}
+
+impl Feed {
+    /// A street that is already at its end: `hello` and `bye`, nothing of which an actor knows.
+    pub fn ended_with(conn: Uuid, claim: Claim, blocks: Vec<Block>) -> Self {
+        let (sink, feed) = open(conn, claim, 1, || {});
+        let _ = sink.greet(blocks); // a new street has room for its first parcel
+        feed
+    }
+
+    /// The next parcel that waits; `None` after the last one.
+    pub fn poll_parcel(&mut self, context: &mut Context<'_>) -> Poll<Option<Parcel>> {
+        self.parcels.poll_recv(context)
+    }
+
+    /// The next parcel; `None` after the last one.
+    pub async fn parcel(&mut self) -> Option<Parcel> {
+        self.parcels.recv().await
+    }
+
+    /// Completes once the session let go of the connection, though blocks may still wait to be written. Once only.
+    pub fn ended(&mut self) -> Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>> {
+        let ended = self.ended.take()?;
+        Some(Box::pin(async move {
+            let _ = ended.await; // the sender is only ever dropped
+        }))
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if let Some(gone) = self.gone.take() {
+            gone();
+        }
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("conn", &self.conn).field("claim", &self.claim).finish_non_exhaustive()
+    }
+}
