@@ -408,6 +408,8 @@ pub enum Refusal {
     NotFound,
     /// It cannot be done with this table; what is wrong.
     Impossible(String),
+    /// Too much waits to be written already.
+    Busy,
     /// The database did not take it.
     Failed(Failure),
 }

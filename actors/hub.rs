@@ -1,14 +1,48 @@
-//! HubActor: user → session.
+//! HubActor: user → session. The parent of all sessions; all openings pass here, in order, and all pages of the log.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use ractor::RpcReplyPort;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::{alarm::Position, claim::Claim, language::Languages, sink::Feed};
+use crate::{
+    alarm::{Batch, Position, Round},
+    archive::ArchiveMessage,
+    claim::{Claim, Tenure},
+    language::Languages,
+    memory::{Bulletin, Memory},
+    sink::{Event, Feed, Reason},
+    user_session::{Pulled, Receipt, SessionArguments, SessionMessage, UserSessionActor},
+};
+
+/// Changes that a session is handed at once when it asks for what lies back.
+const PAGE: usize = 512;
+
+/// How often what is remembered of absent users is looked through.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// User → session.
+pub struct HubActor;
+
+/// The settings that sessions share.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Alarms that a connection may be behind.
+    pub queue: u32,
+    /// How often a ping comes at least.
+    pub heartbeat: Duration,
+    /// How long a live alarm may wait for the reader's first language.
+    pub settle: Duration,
+}
 
 /// Somebody asks for a user's stream. Whoever sends it has made sure that he may.
 #[derive(Clone, Debug)]
@@ -63,17 +97,76 @@ pub struct Session {
     pub queued: u32,
 }
 
-/// What the hub can be told; this is the part that requests from outside use.
+/// What the hub counts, since it started.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections ended by the hub, by reason.
+    pub closed: HashMap<Reason, u64>,
+    /// Connections that the client left.
+    pub gone: u64,
+    /// Sessions now (also those about to end).
+    pub sessions: u64,
+    /// Sessions that failed.
+    pub failed: u64,
+}
+
+/// What the hub can be told.
 #[derive(Debug)]
 pub enum HubMessage {
-    /// See [`Opening`].
+    /// Somebody asks for a stream.
     Connect(Opening, RpcReplyPort<Answer>),
-    /// All live connections.
-    Sessions(RpcReplyPort<Vec<Session>>),
-    /// The live connection of one user.
-    Session(Arc<str>, RpcReplyPort<Option<Session>>),
-    /// End the live connection of a user with `bye kicked`; whether there was one.
-    Kick(Arc<str>, RpcReplyPort<bool>),
+    /// The poller opened the database, for the first time or again, or found another one: this is its head. Answered
+    /// with where to read on.
+    Opened(Position, RpcReplyPort<(Position, Option<Round>)>),
+    /// The next page of the log. Answered once every session has handled it.
+    News(Batch, RpcReplyPort<()>),
+    /// The database cannot be read since then, or can again.
+    Source {
+        /// Since when.
+        down_since: Option<SystemTime>,
+    },
+    /// A session asks for what comes after its position.
+    Pull {
+        /// Who asks.
+        session: ActorRef<SessionMessage>,
+        /// For which connection.
+        conn: Uuid,
+        /// Where it stands.
+        at: Position,
+        /// The round that it stands in, if that is not finished.
+        round: Option<Round>,
+    },
+    /// A session asks where the newest `count` alarms of its user begin.
+    Origin {
+        /// Who asks.
+        session: ActorRef<SessionMessage>,
+        /// For which connection.
+        conn: Uuid,
+        /// Whose alarms.
+        user: Arc<str>,
+        /// How many.
+        count: u16,
+    },
+    /// A claim of this user is worth nothing any more.
+    Revoked {
+        /// Whose.
+        user: Arc<str>,
+        /// Up to which.
+        claim: Claim,
+    },
+    /// A session has no live connection; it may be ended if it was sent no more than these connects.
+    Idle {
+        /// Whose.
+        user: Arc<str>,
+        /// Connects that it handled.
+        connects: u64,
+        /// What is to be remembered.
+        tenure: Tenure,
+    },
+    /// A connection ended, by the hub with a reason or by the client.
+    Closed(Option<Reason>),
     /// Tell the user's stream that an alarm was acknowledged, or no longer is.
     Acknowledged {
         /// Whose.
@@ -83,4 +176,324 @@ pub enum HubMessage {
         /// `false`: taken back.
         acknowledged: bool,
     },
+    /// All live connections.
+    Sessions(RpcReplyPort<Vec<Session>>),
+    /// The live connection of one user.
+    Session(Arc<str>, RpcReplyPort<Option<Session>>),
+    /// End the live connection of a user with `bye kicked`; whether there was one.
+    Kick(Arc<str>, RpcReplyPort<bool>),
+    /// What was counted.
+    Counts(RpcReplyPort<Counts>),
+    /// Take no more connections and end those there are with `bye shutdown`. Answered once that is done.
+    Drain(RpcReplyPort<()>),
+    /// Look through what is remembered of absent users.
+    Forget,
+}
+
+/// What a hub starts with.
+pub struct HubArguments {
+    /// The settings of all sessions.
+    pub settings: Settings,
+    /// Whom to ask for what lies back.
+    pub archive: ActorRef<ArchiveMessage>,
+    /// Claims revoked less than a day ago.
+    pub revoked: Vec<(Arc<str>, Claim)>,
+}
+
+/// A hub's state.
+pub struct HubState {
+    settings: Settings,
+    archive: ActorRef<ArchiveMessage>,
+    myself: ActorRef<HubMessage>,
+    origin: Instant,
+    at: Option<Position>,
+    memory: Memory,
+    down_since: Option<SystemTime>,
+    draining: bool,
+    sessions: HashMap<Arc<str>, Slot>,
+    users: HashMap<ActorId, Arc<str>>,
+    absent: HashMap<Arc<str>, Tenure>,
+    counts: Counts,
+}
+
+struct Slot {
+    actor: ActorRef<SessionMessage>,
+    connects: u64,
+}
+
+impl HubState {
+    async fn connect(&mut self, opening: Opening, reply: RpcReplyPort<Answer>) {
+        let head = match self.at {
+            Some(head) if !self.draining => head,
+            _ => {
+                let retry = crate::spread(Duration::from_secs(1), Duration::from_secs(3));
+                let _ = reply.send(Answer::Busy(retry)); // whoever asked may have given up
+                return;
+            }
+        };
+        let user = opening.user.clone();
+        if !self.sessions.contains_key(&user) {
+            match self.spawn(user.clone()).await {
+                Ok(actor) => {
+                    self.users.insert(actor.get_id(), user.clone());
+                    self.sessions.insert(user.clone(), Slot { actor, connects: 0 });
+                }
+                Err(cause) => {
+                    error!(user.id = &*user, %cause, "cannot start a session");
+                    let _ = reply.send(Answer::Busy(Duration::from_secs(3))); // whoever asked may have given up
+                    return;
+                }
+            }
+        }
+        let Some(slot) = self.sessions.get_mut(&user) else { return };
+        slot.connects += 1;
+        self.counts.opened += 1;
+        let connect = SessionMessage::Connect { opening, head, down_since: self.down_since, reply };
+        let _ = slot.actor.cast(connect); // a session that failed drops the reply, and the client comes back
+    }
+
+    async fn spawn(&mut self, user: Arc<str>) -> Result<ActorRef<SessionMessage>, ractor::SpawnErr> {
+        let tenure = self.absent.get(&user).copied().unwrap_or_default();
+        let (origin, settings, hub) = (self.origin, self.settings, self.myself.clone());
+        let arguments = SessionArguments { user, tenure, origin, settings, hub };
+        // Starting a session only moves its arguments: this waits for a turn of the scheduler and nothing else.
+        let (actor, _) = Actor::spawn_linked(None, UserSessionActor, arguments, self.myself.get_cell()).await?;
+        Ok(actor)
+    }
+
+    fn opened(&mut self, head: Position, reply: RpcReplyPort<(Position, Option<Round>)>) {
+        let go_on = match self.at {
+            Some(at) if at.feed == head.feed && at.seq <= head.seq => {
+                (at, self.memory.round().filter(|round| at.seq < round.end))
+            }
+            before => {
+                self.at = Some(head);
+                self.memory = Memory::default();
+                if let Some(before) = before {
+                    warn!(feed = %head.feed, feed.before = %before.feed, "another database: all positions are void");
+                    self.tell_all(|| SessionMessage::Reset(head));
+                }
+                (head, None)
+            }
+        };
+        let _ = reply.send(go_on); // the poller that asked may have failed; the next one asks again
+    }
+
+    fn news(&mut self, batch: Batch, reply: RpcReplyPort<()>) {
+        if self.at.is_none_or(|at| at.feed != batch.feed || at.seq != batch.from) {
+            return; // from a poller that was restarted meanwhile; dropping the reply tells it to ask where to go on
+        }
+        self.at = Some(Position { feed: batch.feed, seq: batch.to });
+        let bulletin = Arc::new(Bulletin::new(batch));
+        self.memory.remember(bulletin.clone());
+        let receipt = Receipt::new(reply);
+        self.tell_all(|| SessionMessage::News(bulletin.clone(), receipt.clone()));
+    }
+
+    fn pull(&self, session: ActorRef<SessionMessage>, conn: Uuid, at: Position, round: Option<Round>) {
+        let floor = match self.at {
+            Some(position) if position.feed == at.feed => self.memory.floor().unwrap_or(position.seq),
+            _ => {
+                let _ = session.cast(SessionMessage::Pulled(conn, Pulled::Failed)); // it may have ended
+                return;
+            }
+        };
+        if let Some(pages) = self.memory.since(at.seq, PAGE) {
+            let _ = session.cast(SessionMessage::Pulled(conn, Pulled::Pages(pages, false))); // it may have ended
+            return;
+        }
+        // What lies below the floor is read up to it, where a round begins; what lies above it and is not in memory
+        // belongs to a round that was too large for it.
+        let (until, round) = if at.seq < floor { (floor, round) } else { (u64::MAX, self.memory.round()) };
+        let _ = self.archive.cast(ArchiveMessage::Page { session, conn, at, until, round }); // restarted, asked again
+    }
+
+    fn idle(&mut self, user: Arc<str>, connects: u64, tenure: Tenure) {
+        let Some(slot) = self.sessions.get(&user) else { return };
+        if slot.connects != connects {
+            return; // a connect is on its way to it
+        }
+        if let Some(slot) = self.sessions.remove(&user) {
+            self.users.remove(&slot.actor.get_id());
+            slot.actor.stop(None);
+        }
+        if tenure.is_forgettable(self.origin.elapsed()) {
+            self.absent.remove(&user);
+        } else {
+            self.absent.insert(user, tenure);
+        }
+    }
+
+    fn revoked(&mut self, user: Arc<str>, claim: Claim) {
+        self.absent.entry(user.clone()).or_default().revoke(claim, self.origin.elapsed());
+        let _ = self.archive.cast(ArchiveMessage::Revoke { user, claim }); // at worst a day's protection is lost
+    }
+
+    fn forget(&mut self) {
+        let now = self.origin.elapsed();
+        self.absent.retain(|_, tenure| !tenure.is_forgettable(now));
+        self.absent.shrink_to(self.absent.len() * 2);
+    }
+
+    fn sessions(&self, reply: RpcReplyPort<Vec<Session>>) {
+        let (to, mut described) = mpsc::channel(self.sessions.len().max(1));
+        self.tell_all(|| SessionMessage::Describe(to.clone()));
+        drop(to);
+        tokio::spawn(async move {
+            let mut sessions = Vec::new();
+            while let Some(session) = described.recv().await {
+                sessions.push(session);
+            }
+            sessions.sort_unstable_by(|a: &Session, b| a.user.cmp(&b.user));
+            let _ = reply.send(sessions); // whoever asked may have given up
+        });
+    }
+
+    fn session(&self, user: &str, reply: RpcReplyPort<Option<Session>>) {
+        let (to, mut described) = mpsc::channel(1);
+        if let Some(slot) = self.sessions.get(user) {
+            let _ = slot.actor.cast(SessionMessage::Describe(to)); // one that ended has no connection
+        }
+        tokio::spawn(async move {
+            let _ = reply.send(described.recv().await); // whoever asked may have given up
+        });
+    }
+
+    fn end(&self, user: &str, reason: Reason, reply: RpcReplyPort<bool>) {
+        match self.sessions.get(user) {
+            Some(slot) => {
+                let end = SessionMessage::End { reason, spread: Duration::ZERO, receipt: None, reply: Some(reply) };
+                let _ = slot.actor.cast(end); // a session that failed has no connection
+            }
+            None => {
+                let _ = reply.send(false); // whoever asked may have given up
+            }
+        }
+    }
+
+    fn drain(&mut self, reply: RpcReplyPort<()>) {
+        self.draining = true;
+        info!(sessions = self.sessions.len(), "ending all connections");
+        // So that no more than five hundred come back in a second, but nobody waits for more than half a minute.
+        let spread = Duration::from_millis(self.sessions.len() as u64 * 2)
+            .clamp(Duration::from_secs(3), Duration::from_secs(30));
+        let receipt = Receipt::new(reply);
+        self.tell_all(|| SessionMessage::End {
+            reason: Reason::Shutdown,
+            spread,
+            receipt: Some(receipt.clone()),
+            reply: None,
+        });
+    }
+
+    fn tell_all(&self, message: impl Fn() -> SessionMessage) {
+        for slot in self.sessions.values() {
+            let _ = slot.actor.cast(message()); // one that failed is about to be removed
+        }
+    }
+
+    fn ended(&mut self, id: ActorId) {
+        if let Some(user) = self.users.remove(&id) {
+            self.sessions.remove(&user);
+        }
+    }
+}
+
+impl Actor for HubActor {
+    type Msg = HubMessage;
+    type State = HubState;
+    type Arguments = HubArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<HubMessage>,
+        arguments: HubArguments,
+    ) -> Result<HubState, ActorProcessingErr> {
+        let _ = myself.cast(HubMessage::Forget); // to oneself, at the start
+        let mut state = HubState {
+            settings: arguments.settings,
+            archive: arguments.archive,
+            myself,
+            origin: Instant::now(),
+            at: None,
+            memory: Memory::default(),
+            down_since: None,
+            draining: false,
+            sessions: HashMap::new(),
+            users: HashMap::new(),
+            absent: HashMap::new(),
+            counts: Counts::default(),
+        };
+        for (user, claim) in arguments.revoked {
+            state.absent.entry(user).or_default().revoke(claim, Duration::ZERO);
+        }
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<HubMessage>,
+        message: HubMessage,
+        state: &mut HubState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            HubMessage::Connect(opening, reply) => state.connect(opening, reply).await,
+            HubMessage::Opened(head, reply) => state.opened(head, reply),
+            HubMessage::News(batch, reply) => state.news(batch, reply),
+            HubMessage::Source { down_since } => {
+                state.down_since = down_since;
+                state.tell_all(|| SessionMessage::Tell(Event::Status { down_since }));
+            }
+            HubMessage::Pull { session, conn, at, round } => state.pull(session, conn, at, round),
+            HubMessage::Origin { session, conn, user, count } => {
+                let ask = ArchiveMessage::Origin { session, conn, user, count };
+                let _ = state.archive.cast(ask); // restarted: the client's hello is late until it comes back
+            }
+            HubMessage::Revoked { user, claim } => state.revoked(user, claim),
+            HubMessage::Idle { user, connects, tenure } => state.idle(user, connects, tenure),
+            HubMessage::Closed(Some(reason)) => *state.counts.closed.entry(reason).or_default() += 1,
+            HubMessage::Closed(None) => state.counts.gone += 1,
+            HubMessage::Acknowledged { user, id, acknowledged } => {
+                if let Some(slot) = state.sessions.get(&user) {
+                    let told = SessionMessage::Tell(Event::Acknowledged { id, acknowledged });
+                    let _ = slot.actor.cast(told); // one that ended has nobody to tell
+                }
+            }
+            HubMessage::Sessions(reply) => state.sessions(reply),
+            HubMessage::Session(user, reply) => state.session(&user, reply),
+            HubMessage::Kick(user, reply) => state.end(&user, Reason::Kicked, reply),
+            HubMessage::Counts(reply) => {
+                state.counts.sessions = state.sessions.len() as u64;
+                let _ = reply.send(state.counts.clone()); // whoever asked may have given up
+            }
+            HubMessage::Drain(reply) => state.drain(reply),
+            HubMessage::Forget => {
+                state.forget();
+                tokio::spawn(async move {
+                    sleep(FORGET).await;
+                    let _ = myself.cast(HubMessage::Forget); // a hub that ended forgets all
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<HubMessage>,
+        event: SupervisionEvent,
+        state: &mut HubState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(actor, cause) => {
+                let user = state.users.get(&actor.get_id()).map_or("", |user| user);
+                error!(user.id = user, %cause, "a session failed; its client comes back by itself");
+                state.counts.failed += 1;
+                state.ended(actor.get_id());
+            }
+            SupervisionEvent::ActorTerminated(actor, ..) => state.ended(actor.get_id()),
+            _ => {}
+        }
+        Ok(())
+    }
 }

@@ -32,3 +32,20 @@ impl Languages {
         self.tags.clone()
     }
 }
+impl Languages {
+    /// x
+    pub fn first(&self) -> Option<&Primary> {
+        None
+    }
+    /// x
+    pub fn choose<'a>(&self, mut tags: impl Iterator<Item = Option<&'a Tag>> + Clone) -> Option<Choice> {
+        tags.next().map(|_| Choice { index: 0, fallback: false })
+    }
+}
+/// x
+pub struct Choice {
+    /// x
+    pub index: usize,
+    /// x
+    pub fallback: bool,
+}
