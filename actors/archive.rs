@@ -124,6 +124,7 @@ impl std::fmt::Debug for Connection {
     }
 }
 
+type WriteReply = RpcReplyPort<Result<Written, Refusal>>;
 type Job = Box<dyn FnOnce(&mut dyn Archive) + Send>;
 
 /// The archive's state.
@@ -133,7 +134,7 @@ pub struct ArchiveState {
     reader: Option<Box<dyn Archive>>,
     writer: Option<Box<dyn Archive>>,
     reads: VecDeque<Job>,
-    writes: Vec<(Write, Option<RpcReplyPort<Result<Written, Refusal>>>)>,
+    writes: Vec<(Write, Option<WriteReply>)>,
     revoked: HashMap<Arc<str>, Claim>,
     prune: bool,
 }

@@ -11,10 +11,10 @@ use uuid::Uuid;
 pub const OWNER_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// How long a revoked claim stays revoked.
-pub const REVOKED_REMEMBERED: Duration = Duration::from_hours(24);
+pub const REVOKED_REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
 
 /// How far ahead of the clock a claim may be: clocks are set back, but not by more than this.
-pub const AHEAD_MAX: Duration = Duration::from_hours(24);
+pub const AHEAD_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 const COUNTER_A: u128 = 0x0fff << 64;
 const COUNTER_B: u128 = (1 << 62) - 1;
@@ -35,7 +35,7 @@ impl Claim {
     /// Where the clock stands still or went back it counts on in the bits below the millisecond (RFC 9562 §6.2,
     /// method 2), so that it does not run ahead of the clock.
     pub fn next(newest: Option<Self>, clock: Duration, random: Uuid) -> Self {
-        let millis = u128::try_from(clock.as_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
+        let millis = clock.as_millis() & 0xffff_ffff_ffff;
         let fresh = Self::pack(millis, random.as_u128() & (COUNTER_A >> 1 | COUNTER_B));
         match newest {
             Some(newest) if newest.0 >> 80 >= millis => newest.successor(),

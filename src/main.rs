@@ -1,1 +1,3 @@
+//! The alarm-hub command.
+
 fn main() {}
