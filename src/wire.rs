@@ -1,0 +1,159 @@
+//! What travels, as bytes: the only `event:` and `data:`. Pure.
+
+use std::{
+    fmt::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use actors::{
+    alarm::{FeedName, Position},
+    claim::Claim,
+    sink::{Block, Event},
+};
+use bytes::Bytes;
+use serde_json::json;
+use uuid::Uuid;
+
+/// The members of an alarm's JSON object that are the same for every reader of the row, open at its end.
+pub fn body(id: &str, lang: &str, message: &str, isn_dt: Option<&str>, truncated: bool) -> Bytes {
+    let mut text = format!(
+        r#"{{"message":{},"id":{},"lang":{},"isn_dt":{}"#,
+        json!(message),
+        json!(id),
+        json!(lang),
+        json!(isn_dt)
+    );
+    if truncated {
+        text.push_str(r#","truncated":true"#);
+    }
+    text.into()
+}
+
+/// Appends a block (WHATWG HTML §9.2) for the connection `conn` under `claim`.
+pub fn encode(block: &Block, conn: Uuid, claim: Claim, out: &mut Vec<u8>) {
+    let (event, data, retry) = match &block.event {
+        Event::Hello { user, languages, resumed, heartbeat, retry } => {
+            let data = format!(
+                r#"{{"conn":"{}","user":{},"languages":{},"resumed":{resumed},"heartbeat_ms":{},"server":"alarm-hub/{}"}}"#,
+                conn.simple(),
+                json!(&**user),
+                json!(&**languages),
+                heartbeat.as_millis(),
+                env!("CARGO_PKG_VERSION")
+            );
+            ("hello", data, Some(*retry))
+        }
+        Event::Alarm { body, fallback } | Event::Updated { body, fallback } => {
+            let name: &[u8] = if matches!(block.event, Event::Alarm { .. }) {
+                b"event: alarm\ndata: "
+            } else {
+                b"event: updated\ndata: "
+            };
+            out.extend_from_slice(name);
+            out.extend_from_slice(body);
+            out.extend_from_slice(if *fallback { b",\"fallback\":true}" } else { b",\"fallback\":false}" });
+            return identify(block.at, claim, out);
+        }
+        Event::Cleared { id } => ("cleared", json!({ "id": &**id }).to_string(), None),
+        Event::Acknowledged { id, acknowledged } => {
+            ("acknowledged", format!(r#"{{"id":{},"acknowledged":{acknowledged}}}"#, json!(&**id)), None)
+        }
+        Event::Gap => ("gap", r#"{"reason":"expired"}"#.to_owned(), None),
+        Event::Reset => ("reset", r#"{"reason":"other-database"}"#.to_owned(), None),
+        Event::Status { down_since: Some(since) } => {
+            ("status", format!(r#"{{"source":"down","since":"{}"}}"#, rfc3339(*since)), None)
+        }
+        Event::Status { down_since: None } => ("status", r#"{"source":"up"}"#.to_owned(), None),
+        Event::Ping => ("ping", "{}".to_owned(), None),
+        Event::Bye { reason, retry } => {
+            let mut data =
+                format!(r#"{{"reason":"{reason}","reconnect":{},"conn":"{}""#, reason.reconnect(), conn.simple());
+            if let Some(retry) = retry {
+                let _ = write!(data, r#","retry_ms":{}"#, retry.as_millis()); // writing to a string cannot fail
+            }
+            data.push('}');
+            ("bye", data, *retry)
+        }
+    };
+    if let Some(retry) = retry {
+        out.extend_from_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
+    }
+    out.extend_from_slice(format!("event: {event}\ndata: {data}").as_bytes());
+    identify(block.at, claim, out);
+}
+
+fn identify(at: Position, claim: Claim, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("\nid: {}.{}.{claim}\n\n", at.feed, at.seq).as_bytes());
+}
+
+/// UTC, to the second (civil date from days as in Howard Hinnant's "chrono-compatible low-level date algorithms").
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let days = seconds / 86_400 + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let (day, month) = (of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Reads a `Last-Event-ID`. What cannot be read is no position and no claim.
+pub fn last_event_id(text: &[u8]) -> (Option<Position>, Option<Claim>) {
+    let Some(text) = std::str::from_utf8(text).ok() else { return (None, None) };
+    let mut parts = text.split('.');
+    let (feed, seq, claim) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
+    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
+    let position = (feed.len() == 8 && hex(feed) && number && parts.next().is_none())
+        .then(|| Some(Position { feed: FeedName(u32::from_str_radix(feed, 16).ok()?), seq: seq.parse().ok()? }))
+        .flatten();
+    let claim = claim.filter(|claim| position.is_some() && claim.len() == 32 && hex(claim));
+    (position, claim.and_then(|claim| Claim::from_uuid(Uuid::try_parse(claim).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn written(event: Event) -> String {
+        let at = Position { feed: FeedName(0x0a1b_2c3d), seq: 42 };
+        let claim = Claim::next(None, Duration::from_millis(1_790_000_000_000), Uuid::nil());
+        let mut out = Vec::new();
+        encode(&Block { event, at }, Uuid::nil(), claim, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_alarm_is_written_byte_for_byte() {
+        let body = body("5b48ff24", "ko", "예약에 성공했습니다!", Some("2023-12-01 11:10:04"), false);
+        assert_eq!(
+            written(Event::Alarm { body, fallback: false }),
+            "event: alarm\ndata: {\"message\":\"예약에 성공했습니다!\",\"id\":\"5b48ff24\",\"lang\":\"ko\",\
+             \"isn_dt\":\"2023-12-01 11:10:04\",\"fallback\":false}\nid: 0a1b2c3d.42.01a0c4506c0070008000000000000000\n\n"
+        );
+    }
+
+    #[test]
+    fn nothing_in_a_message_ends_a_line() {
+        let body = body("a\r\nb", "k\no", "x\n\nevent: y\r\0", None, false);
+        assert_eq!(written(Event::Updated { body, fallback: true }).lines().count(), 4);
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_was_written_and_anything_else_is_none() {
+        let text = written(Event::Ping);
+        let id = text.lines().last().unwrap_or_default();
+        let id = if id.is_empty() { text.lines().nth(2).unwrap() } else { id }.trim_start_matches("id: ").to_owned();
+        let (position, claim) = last_event_id(id.as_bytes());
+        assert_eq!(position, Some(Position { feed: FeedName(0x0a1b_2c3d), seq: 42 }));
+        assert!(claim.is_some());
+        for odd in ["", "abc", "0a1b2c3d.-1", "0a1b2c3d.18446744073709551616", "0a1b2c3d.1.2.3", "0A1B2C3D.1"] {
+            assert_eq!(last_event_id(odd.as_bytes()), (None, None), "{odd}");
+        }
+    }
+}
