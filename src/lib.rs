@@ -1,57 +1,40 @@
 //! alarm-hub: from a row in SQLite to the browser, in the reader's language. Wiring, no logic.
 
+pub mod auth;
+pub mod config;
 pub mod http;
+pub mod log;
 pub mod store;
 pub mod wire;
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use actors::{
     hub::Settings,
-    language::Aliases,
     poller::{Health, PollerMessage},
     tree::{TreeActor, TreeArguments, TreeMessage},
 };
 use ractor::{Actor, ActorRef, rpc::CallResult};
 use tokio::net::TcpListener;
 
+pub use config::Config;
 use store::{Options, Store};
-
-/// What the hub is started with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The database.
-    pub db: PathBuf,
-    /// Whether a missing database is made.
-    pub create: bool,
-    /// Where to listen; loopback only, as there is no authentication yet.
-    pub listen: SocketAddr,
-}
 
 /// A hub that runs.
 pub struct Hub {
-    /// Where it listens.
-    pub address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    drain: Duration,
     root: ActorRef<TreeMessage>,
 }
 
 impl Hub {
     /// Starts the actors and the server.
     pub async fn start(config: Config) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        if !config.listen.ip().is_loopback() {
-            return Err(
-                format!("{} is no loopback address, and this version has no authentication", config.listen).into()
-            );
-        }
-        if !config.create && !config.db.exists() {
-            return Err(format!("there is no database {}", config.db.display()).into());
-        }
-        let aliases = Aliases::default();
         let options = Options {
             path: config.db,
             create: config.create,
-            aliases: aliases.clone(),
-            retention: Duration::from_secs(30 * 86_400),
+            aliases: config.aliases.clone(),
+            retention: config.retention,
         };
         // Adopts the table, or says at once why that cannot be done; from now on a missing file is never made.
         actors::alarm::Source::open(&mut Store::new(options.clone()))?;
@@ -60,22 +43,30 @@ impl Hub {
         let arguments = TreeArguments {
             source: Arc::new(move || Box::new(Store::new(options.clone()))),
             archive: Arc::new(move || Box::new(Store::new(archive.clone()))),
-            settings: Settings { queue: 256, heartbeat: Duration::from_secs(15), settle: Duration::from_millis(250) },
-            interval: Duration::from_millis(50),
+            settings: Settings { queue: config.queue, heartbeat: config.heartbeat, settle: config.settle },
+            interval: config.poll_interval,
         };
         let (root, _) = Actor::spawn(None, TreeActor, arguments).await?;
         let actors = ractor::call!(root, TreeMessage::Actors)?;
         wait_until_read(&actors.borrow().poller.clone()).await;
-        let listener = TcpListener::bind(config.listen).await?;
-        let address = listener.local_addr()?;
-        let api = http::Api { actors, default: aliases.list("en")?, aliases };
-        tokio::spawn(warp::serve(http::routes(api)).incoming(listener).run());
-        Ok(Self { address, root })
+        let api = http::Api { actors, default: config.default_languages, aliases: config.aliases };
+        let mut addresses = Vec::with_capacity(config.listen.len());
+        for address in config.listen {
+            let listener = TcpListener::bind(address).await.map_err(|cause| format!("listen on {address}: {cause}"))?;
+            addresses.push(listener.local_addr()?);
+            tokio::spawn(warp::serve(http::routes(api.clone())).incoming(listener).run());
+        }
+        Ok(Self { addresses, drain: config.drain, root })
     }
 
-    /// Ends all connections with their `bye`.
-    pub async fn stop(self) {
-        let drained = self.root.call(TreeMessage::Stop, Some(Duration::from_secs(10))).await;
+    /// Where it listens, in the order of the settings.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Ends all connections with their `bye`, within the time that the settings allow.
+    pub async fn drain(self) {
+        let drained = self.root.call(TreeMessage::Stop, Some(self.drain)).await;
         if drained.is_err() {
             tracing::warn!("the actors had ended before");
         }
