@@ -1,6 +1,7 @@
 //! alarm-hub: from a row in SQLite to the browser, in the reader's language. Wiring, no logic.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod log;

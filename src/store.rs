@@ -20,6 +20,9 @@ use rusqlite::{
 use tokio::time::Instant;
 use tracing::info;
 
+pub mod inspect;
+pub mod send;
+
 use crate::wire;
 
 const SCHEMA: &str = include_str!("../schema.sql");

@@ -1,5 +1,7 @@
 //! INSERT to bytes: the real binary, a real socket, and writers in other processes.
 
+mod cli;
+
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,

@@ -1,0 +1,67 @@
+//! `check`: what is wrong, or soon will be.
+
+use super::{Failure, configure, print, serve};
+use crate::{
+    config::Flags,
+    store::{
+        Options,
+        inspect::{Report, inspect},
+    },
+};
+
+pub fn run(flags: Flags) -> Result<(), Failure> {
+    let config = configure(flags)?;
+    print("settings: fine")?;
+    let mut wrong = Vec::new();
+    if !config.db.exists() {
+        wrong.push(serve::missing(&config.db));
+    } else if let Err(error) = serve::look_around(&config) {
+        wrong.push(error.to_string());
+    }
+    if config.db.exists() {
+        let options = Options {
+            path: config.db.clone(),
+            create: false,
+            aliases: config.aliases.clone(),
+            retention: config.retention,
+        };
+        match inspect(&options, &config.default_languages) {
+            Err(failure) => wrong.push(failure.cause),
+            Ok(report) => {
+                told(&config.db.display().to_string(), &report).iter().try_for_each(|line| print(line))?;
+                wrong.extend(report.wrong);
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::Failed(wrong.join("\nerror: "))) }
+}
+
+/// What there is to say about a database; what is wrong with it is said elsewhere.
+fn told(db: &str, report: &Report) -> Vec<String> {
+    let feed = match &report.feed {
+        Some(feed) => format!("feed {feed}"),
+        None => "not adopted yet, the first start does that".to_owned(),
+    };
+    let mut lines = vec![format!(
+        "database: {db}: {} alarms in {} rows, journal mode {}, {feed}",
+        report.alarms, report.rows, report.journal_mode
+    )];
+    for odd in &report.odd_tags {
+        lines.push(match &odd.means {
+            Some(means) => format!("warning: {} rows have the language {:?}, read as {means}", odd.rows, odd.written),
+            None => format!(
+                "warning: {} rows have the language {:?}, which cannot be read: only who can get nothing else gets \
+                 them; say what it means with --lang-alias",
+                odd.rows, odd.written
+            ),
+        });
+    }
+    for lack in &report.lacking {
+        let examples = lack.examples.join(", ");
+        lines.push(format!("warning: {} alarms have no {}, for example {examples}", lack.alarms, lack.language));
+    }
+    if lines.len() == 1 && report.wrong.is_empty() {
+        lines.push("languages: fine".to_owned());
+    }
+    lines
+}
