@@ -19,6 +19,7 @@ use ractor::{Actor, ActorRef, rpc::CallResult};
 use tokio::net::TcpListener;
 
 pub use config::Config;
+use config::Origin;
 use store::{Options, Store};
 
 /// A hub that runs.
@@ -30,7 +31,13 @@ pub struct Hub {
 
 impl Hub {
     /// Starts the actors and the server.
+    ///
+    /// # Errors
+    /// A setting that is not served yet, a table that cannot be adopted, an address that cannot be listened on.
     pub async fn start(config: Config) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        if let Some(name) = unserved(&config) {
+            return Err(format!("--{name} is not served by this build: a hub that ignores it would not be safe").into());
+        }
         let options = Options {
             path: config.db,
             create: config.create,
@@ -73,6 +80,29 @@ impl Hub {
         }
         tokio::time::sleep(Duration::from_millis(200)).await; // what was said last is on its way out
     }
+}
+
+/// Settings that are read and that nothing acts on yet. Whoever says one of them relies on it, and most of them
+/// protect somebody: so they are refused, never ignored.
+const UNSERVED: &[&str] = &[
+    "auth",
+    "base-path",
+    "cors-origin",
+    "frame-ancestors",
+    "host",
+    "jwt-key-file",
+    "max-connections",
+    "max-per-address",
+    "metrics-listen",
+    "proxy-scope-header",
+    "proxy-user-header",
+    "rate",
+    "trusted-proxy",
+];
+
+fn unserved(config: &Config) -> Option<&'static str> {
+    let mut said = config.said.iter().filter(|(_, given)| given.origin != Origin::Default);
+    said.find_map(|(setting, _)| UNSERVED.iter().find(|name| **name == setting.name)).copied()
 }
 
 /// Waits until the poller has opened the database, so that whoever connects first is not sent away; not for ever,
