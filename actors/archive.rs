@@ -230,8 +230,7 @@ impl ArchiveState {
             let myself = self.myself.clone();
             return self.run(Lane::Write, writer, Box::new(move |archive| prune(archive, &myself)));
         }
-        let revoked = mem::take(&mut self.revoked).into_iter();
-        self.writes.extend(revoked.map(|(user, claim)| (Write::Revoke { user, claim: claim.as_u128() }, None)));
+        self.join_revoked();
         let (writes, replies): (Vec<_>, Vec<_>) = mem::take(&mut self.writes).into_iter().unzip();
         let job = move |archive: &mut dyn Archive| {
             for (reply, answer) in replies.into_iter().zip(archive.write(writes)) {
@@ -256,9 +255,14 @@ impl ArchiveState {
     }
 
     fn write_revoked(&mut self) {
+        self.join_revoked();
+        self.go_on_writing();
+    }
+
+    /// What was revoked goes with the writes that wait.
+    fn join_revoked(&mut self) {
         let revoked = mem::take(&mut self.revoked).into_iter();
         self.writes.extend(revoked.map(|(user, claim)| (Write::Revoke { user, claim: claim.as_u128() }, None)));
-        self.go_on_writing();
     }
 
     fn run(&self, lane: Lane, mut archive: Box<dyn Archive>, job: Job) {

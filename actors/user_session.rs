@@ -222,7 +222,7 @@ impl SessionState {
         };
         if let Err(unsent) = reply.send(Answer::Open(feed)) {
             drop(unsent); // nobody is there any more: it never was a connection
-            return;
+            return self.idle();
         }
         let took_over = self.replace(claim);
         let known = opening.position.filter(|position| position.feed == head.feed && position.seq <= head.seq);

@@ -146,8 +146,8 @@ async fn connection(api: &Api, user: &str, query: &str, headers: &HeaderMap) -> 
         Ok(Ok(ractor::rpc::CallResult::Success(Answer::NotExplicit))) => {
             problem(StatusCode::NOT_ACCEPTABLE, "to take over a live connection, ask for Accept: text/event-stream")
         }
-        Ok(Ok(ractor::rpc::CallResult::Success(Answer::Busy(retry)))) => busy(retry),
-        _ => busy(Duration::from_secs(3)),
+        Ok(Ok(ractor::rpc::CallResult::Success(Answer::Busy(retry)))) => busy(retry, position, claim),
+        _ => busy(Duration::from_secs(3), position, claim),
     }
 }
 
@@ -160,12 +160,13 @@ fn stream(feed: Feed) -> Response {
     response
 }
 
-/// Only transient trouble is a 200: a browser gives up for good on anything else.
-fn busy(retry: Duration) -> Response {
+/// Only transient trouble is a 200: a browser gives up for good on anything else. The client keeps the position and
+/// the claim that it came with, so that it misses nothing when it comes back.
+fn busy(retry: Duration, position: Option<Position>, claim: Option<Claim>) -> Response {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let at = Position { feed: FeedName(0), seq: 0 };
+    let at = position.unwrap_or(Position { feed: FeedName(0), seq: 0 });
     let event = Event::Bye { reason: Reason::Busy, retry: Some(retry) };
-    let claim = Claim::next(None, clock, Uuid::new_v4());
+    let claim = claim.unwrap_or_else(|| Claim::next(None, clock, Uuid::new_v4()));
     stream(Feed::ended_with(Uuid::new_v4(), claim, vec![Block { event, at }]))
 }
 
@@ -218,4 +219,21 @@ fn problem(status: StatusCode, detail: &str) -> Response {
     let mut response = warp::reply::with_status(body.to_string(), status).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_sent_away_for_a_moment_keeps_its_position_and_its_claim() {
+        let id = b"0a1b2c3d.42.01a0c4506c0070008000000000000000";
+        let (position, claim) = wire::last_event_id(id);
+        let body = busy(Duration::from_secs(2), position, claim).into_body().collect().await.unwrap().to_bytes();
+        let text = std::str::from_utf8(&body).unwrap();
+        assert!(text.starts_with("retry: 2000\nevent: bye\n"), "{text}");
+        assert_eq!(text.trim_end().rsplit("id: ").next().map(str::as_bytes), Some(&id[..]));
+    }
 }

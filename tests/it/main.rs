@@ -1,6 +1,7 @@
 //! INSERT to bytes: the real binary, a real socket, and writers in other processes.
 
 mod cli;
+mod user_session;
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -186,4 +187,28 @@ fn a_page_of_another_site_does_not_touch_the_stream() {
     assert!(hub.connect("%2e%2e", "").status.contains(" 400 "));
     write(directory.path(), THREE);
     assert_eq!(stream.event().0, "alarm");
+}
+
+#[test]
+fn a_replaced_row_is_an_update_and_one_that_reads_the_same_is_nothing() {
+    let directory = TempDir::new().unwrap();
+    let hub = Hub::start(directory.path(), &[]);
+    let mut stream = hub.connect("tiaz", "Accept-Language: ko\r\n");
+    assert_eq!(stream.event().0, "hello");
+    let row = |verb: &str, message: &str, user: &str| {
+        let sql = "INTO alarm (id, lang, message, isn_dt, user_id) VALUES";
+        write(directory.path(), &format!("INSERT OR {verb} {sql} ('1', 'ko', '{message}', 'now', {user})"));
+    };
+    row("REPLACE", "one", "NULL");
+    assert_eq!(stream.event().0, "alarm");
+    row("REPLACE", "one", "NULL");
+    row("IGNORE", "other", "NULL");
+    row("REPLACE", "two", "NULL");
+    let (event, data) = stream.event();
+    assert_eq!((event.as_str(), &data["message"]), ("updated", &"two".into()));
+    row("REPLACE", "two", "'somebody'");
+    assert_eq!(stream.event(), ("cleared".to_owned(), serde_json::json!({"id": "1"})));
+    row("REPLACE", "three", "'tiaz'");
+    let (event, data) = stream.event();
+    assert_eq!((event.as_str(), &data["message"]), ("alarm", &"three".into()));
 }
