@@ -52,8 +52,8 @@ pub struct Health {
 /// What the poller can be told.
 #[derive(Debug)]
 pub enum PollerMessage {
-    /// Look now: something may have been written.
-    Wake,
+    /// Look now: something may have been written. Answered at once, so that whoever tells has one on its way at most.
+    Wake(RpcReplyPort<()>),
     /// It is time to look.
     Look,
     /// A look came back.
@@ -288,7 +288,10 @@ impl Actor for PollerActor {
         state: &mut PollerState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            PollerMessage::Wake => state.wake(),
+            PollerMessage::Wake(reply) => {
+                state.wake();
+                let _ = reply.send(()); // whoever told it may have given up
+            }
             PollerMessage::Look => state.look(),
             PollerMessage::Looked(looked) => state.looked(looked),
             PollerMessage::Health(reply) => {

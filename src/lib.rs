@@ -6,6 +6,7 @@ pub mod config;
 pub mod http;
 pub mod log;
 pub mod store;
+mod watch;
 pub mod wire;
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
@@ -47,6 +48,7 @@ impl Hub {
         // Adopts the table, or says at once why that cannot be done; from now on a missing file is never made.
         actors::alarm::Source::open(&mut Store::new(options.clone()))?;
         let options = Options { create: false, ..options };
+        let db = options.path.clone();
         let archive = options.clone();
         let arguments = TreeArguments {
             source: Arc::new(move || Box::new(Store::new(options.clone()))),
@@ -56,6 +58,7 @@ impl Hub {
         };
         let (root, _) = Actor::spawn(None, TreeActor, arguments).await?;
         let actors = ractor::call!(root, TreeMessage::Actors)?;
+        tokio::spawn(watch::wake_on_writes(db, actors.clone()));
         wait_until_read(&actors.borrow().poller.clone()).await;
         let api = http::Api { actors, default: config.default_languages, aliases: config.aliases };
         let mut addresses = Vec::with_capacity(config.listen.len());

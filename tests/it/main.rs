@@ -2,6 +2,7 @@
 
 mod cli;
 mod user_session;
+mod watch;
 
 use std::{
     io::{BufRead, BufReader, Write},
