@@ -1,45 +1,36 @@
 //! The only warp: one request is one message, one feed is one body. It keeps no state.
+//!
+//! The way of a request: which resource its path names (else 404), whether that has the method (405), and then the
+//! room that answers it. Every refusal is a [`Problem`].
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+pub mod health;
+pub mod pages;
+pub mod problem;
+pub mod stream;
+
+use std::{borrow::Cow, convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use actors::{
-    alarm::{FeedName, Position},
-    claim::Claim,
-    hub::{Answer, HubMessage, Opening},
-    language::{Aliases, Languages, Tag},
-    sink::{Block, Event, Feed, Reason},
+    language::{Aliases, Tag},
     tree::Actors,
 };
-use bytes::Bytes;
-use futures_util::Stream;
-use serde_json::json;
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
-use uuid::Uuid;
 use warp::{
     Filter, Reply,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     reply::Response,
 };
 
-use crate::wire;
+use crate::config::Config;
+use problem::Problem;
 
 /// How long an actor may take to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Bytes that are joined into one chunk, about.
-const CHUNK: usize = 65_536;
-
-/// The page that is served at `/`, its script and its style.
-const PAGE: &str = include_str!("../dashboard/index.html");
-const SCRIPT: &str = include_str!("../dashboard/page.js");
-
-/// What the handlers need: whom to send messages to, and what tags mean.
+/// What the handlers need: whom to send messages to, and what was set.
 #[derive(Clone)]
 pub struct Api {
     /// The actors as they are now.
@@ -48,36 +39,97 @@ pub struct Api {
     pub aliases: Aliases,
     /// The hub's own languages.
     pub default: Arc<[Tag]>,
+    /// The `frame-ancestors` of the pages.
+    pub frame_ancestors: Arc<str>,
 }
 
-/// A feed as the body of a response: what waits is joined, a block is never split over two chunks.
-struct Body(Feed);
-
-impl Stream for Body {
-    type Item = Result<Bytes, Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let (mut out, mut ended) = (Vec::new(), false);
-        while out.len() < CHUNK {
-            match self.0.poll_parcel(context) {
-                Poll::Ready(Some(parcel)) => {
-                    for block in &parcel.blocks {
-                        wire::encode(block, self.0.conn, self.0.claim, &mut out);
-                    }
-                }
-                Poll::Ready(None) => {
-                    ended = true;
-                    break;
-                }
-                Poll::Pending => break,
-            }
-        }
-        match (out.is_empty(), ended) {
-            (false, _) => Poll::Ready(Some(Ok(out.into()))),
-            (true, true) => Poll::Ready(None),
-            (true, false) => Poll::Pending,
+impl Api {
+    /// Over these actors, with these settings.
+    pub fn new(config: &Config, actors: watch::Receiver<Actors>) -> Self {
+        Self {
+            actors,
+            aliases: config.aliases.clone(),
+            default: config.default_languages.clone(),
+            frame_ancestors: config.frame_ancestors.as_str().into(),
         }
     }
+}
+
+/// What follows the head of a request.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+/// A request, taken apart.
+pub struct Request {
+    /// `HEAD` is told as `GET`; see [`Self::head`].
+    pub method: Method,
+    /// Whether only the head of the answer is asked for: such a request never has an effect.
+    pub head: bool,
+    /// The query as it came, without the question mark.
+    pub query: String,
+    /// All of them, also those that are no text.
+    pub headers: HeaderMap,
+    /// From where, if the accept loop told.
+    pub remote: Option<SocketAddr>,
+}
+
+impl Request {
+    /// The first query parameter of that name, decoded.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let found = form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name);
+        found.map(|(_, value)| value.into_owned())
+    }
+
+    /// The text of a header, in lower case; what is no UTF-8 is replaced.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase())
+    }
+}
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Resource {
+    /// A page or one of its files, by its path without the first slash.
+    File(&'static pages::File),
+    Alive,
+    /// The stream of a user.
+    Stream(Arc<str>),
+}
+
+impl Resource {
+    /// Finds it; each segment of the path is percent-decoded once.
+    fn find(path: &str) -> Result<Self, Problem> {
+        let nothing = || Problem::new(&problem::NOT_FOUND, "there is nothing at this path");
+        let path = path.strip_prefix('/').ok_or_else(nothing)?;
+        if let Some(file) = pages::File::find(path) {
+            return Ok(Self::File(file));
+        }
+        let segments: Result<Vec<Cow<'_, str>>, _> =
+            path.split('/').map(|segment| percent_decode_str(segment).decode_utf8()).collect();
+        let segments = segments.map_err(|_| nothing())?;
+        let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
+        match segments[..] {
+            ["healthz"] => Ok(Self::Alive),
+            ["connection", user] => Ok(Self::Stream(user_id(user)?)),
+            _ => Err(nothing()),
+        }
+    }
+
+    /// The methods that it has; `HEAD` comes with `GET`.
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::File(_) | Self::Alive | Self::Stream(_) => &[Method::GET],
+        }
+    }
+}
+
+/// A user, decoded.
+fn user_id(user: &str) -> Result<Arc<str>, Problem> {
+    let fits = (1..=128).contains(&user.chars().count()) && !user.chars().any(char::is_control);
+    if fits && user != "." && user != ".." {
+        return Ok(user.into());
+    }
+    let detail = "a user is 1 to 128 characters of UTF-8, no control characters, not . or ..";
+    Err(Problem::new(&problem::BAD_USER, detail))
 }
 
 /// All routes.
@@ -85,155 +137,44 @@ pub fn routes(api: Api) -> impl Filter<Extract = (Response,), Error = Infallible
     let request = warp::method()
         .and(warp::path::full())
         .and(warp::query::raw().or_else(|_| async { Ok::<_, Infallible>((String::new(),)) }))
-        .and(warp::header::headers_cloned());
-    request.then(move |method: warp::http::Method, path: warp::path::FullPath, query: String, headers: HeaderMap| {
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
+        .and(body());
+    request.then(move |method, path: warp::path::FullPath, query, headers, remote, body| {
         let api = api.clone();
         async move {
-            let get = method == warp::http::Method::GET;
-            let user = path.as_str().strip_prefix("/connection/");
-            match (user, path.as_str()) {
-                (Some(_), _) | (_, "/" | "/assets/page.js" | "/healthz") if !get => {
-                    let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-                    refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
-                    refused
-                }
-                (Some(user), _) => connection(&api, user, &query, &headers).await,
-                (None, "/") => page(PAGE, "text/html; charset=utf-8"),
-                (None, "/assets/page.js") => page(SCRIPT, "text/javascript; charset=utf-8"),
-                (None, "/healthz") => warp::reply::json(&json!({"status": "alive"})).into_response(),
-                _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
-            }
+            let head = method == Method::HEAD;
+            let method = if head { Method::GET } else { method };
+            let request = Request { method, head, query, headers, remote };
+            answer(&api, path.as_str(), request, body).await.unwrap_or_else(|problem| problem.response())
         }
     })
 }
 
-async fn connection(api: &Api, user: &str, query: &str, headers: &HeaderMap) -> Response {
-    let Some(user) = user_id(user) else {
-        return problem(StatusCode::BAD_REQUEST, "a user is 1 to 128 characters, no control characters, not . or ..");
-    };
-    let explicit = match guard(headers) {
-        Ok(explicit) => explicit,
-        Err((status, detail)) => return problem(status, detail),
-    };
-    let parameter = |name: &str| {
-        let found = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
-        found.map(|(_, value)| value.into_owned())
-    };
-    let (position, claim) = match headers.get("last-event-id") {
-        Some(id) if !id.is_empty() => wire::last_event_id(id.as_bytes()),
-        _ => (parameter("last_event_id").and_then(|id| wire::last_event_id(id.as_bytes()).0), None),
-    };
-    let lines: Vec<&[u8]> = headers.get_all(header::ACCEPT_LANGUAGE).iter().map(HeaderValue::as_bytes).collect();
-    let lang = parameter("lang");
-    let opening = Opening {
-        user,
-        languages: Languages::new(lang.as_deref().map(str::as_bytes), &lines, api.default.clone(), &api.aliases),
-        claim,
-        position,
-        history: parameter("history").and_then(|count| count.parse().ok()).unwrap_or(0_u16).min(1_000),
-        explicit,
-        expires: None,
-    };
-    let hub = api.actors.borrow().hub.clone();
-    let answer = hub.call(|reply| HubMessage::Connect(opening, reply), None);
-    match tokio::time::timeout(DEADLINE * 3, answer).await {
-        Ok(Ok(ractor::rpc::CallResult::Success(Answer::Open(feed)))) => stream(feed),
-        Ok(Ok(ractor::rpc::CallResult::Success(Answer::Refused))) => {
-            let mut gone = StatusCode::NO_CONTENT.into_response();
-            gone.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            gone
-        }
-        Ok(Ok(ractor::rpc::CallResult::Success(Answer::NotExplicit))) => {
-            problem(StatusCode::NOT_ACCEPTABLE, "to take over a live connection, ask for Accept: text/event-stream")
-        }
-        Ok(Ok(ractor::rpc::CallResult::Success(Answer::Busy(retry)))) => busy(retry, position, claim),
-        _ => busy(Duration::from_secs(3), position, claim),
+/// The body as a stream, whatever the method.
+fn body() -> impl Filter<Extract = (Body,), Error = Infallible> + Copy {
+    let parts = warp::body::stream().map(|parts| Box::pin(StreamExt::map(parts, part)) as Body);
+    // It is refused only to who takes it a second time.
+    parts.or_else(|_| async { Ok::<_, Infallible>((Box::pin(futures_util::stream::empty()) as Body,)) })
+}
+
+fn part(part: Result<impl Buf, warp::Error>) -> Result<Bytes, warp::Error> {
+    part.map(|mut part| part.copy_to_bytes(part.remaining()))
+}
+
+async fn answer(api: &Api, path: &str, request: Request, _body: Body) -> Result<Response, Problem> {
+    let resource = Resource::find(path)?;
+    if request.method == Method::OPTIONS {
+        let mut options = StatusCode::NO_CONTENT.into_response();
+        options.headers_mut().insert(header::ALLOW, problem::allow(resource.methods()));
+        return Ok(options);
     }
-}
-
-fn stream(feed: Feed) -> Response {
-    let mut response = warp::reply::stream(Body(feed)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
-/// Only transient trouble is a 200: a browser gives up for good on anything else. The client keeps the position and
-/// the claim that it came with, so that it misses nothing when it comes back.
-fn busy(retry: Duration, position: Option<Position>, claim: Option<Claim>) -> Response {
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let at = position.unwrap_or(Position { feed: FeedName(0), seq: 0 });
-    let event = Event::Bye { reason: Reason::Busy, retry: Some(retry) };
-    let claim = claim.unwrap_or_else(|| Claim::next(None, clock, Uuid::new_v4()));
-    stream(Feed::ended_with(Uuid::new_v4(), claim, vec![Block { event, at }]))
-}
-
-/// The user that a path segment names, percent-decoded once.
-fn user_id(segment: &str) -> Option<Arc<str>> {
-    let user = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
-    let plain = !segment.contains('/') && !user.chars().any(char::is_control) && user != "." && user != "..";
-    (plain && (1..=128).contains(&user.chars().count())).then(|| user.as_ref().into())
-}
-
-/// Opening has a side effect: a page of another site must not cause it. Answers whether the request said by itself
-/// that it wants an event stream.
-fn guard(headers: &HeaderMap) -> Result<bool, (StatusCode, &'static str)> {
-    let value =
-        |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
-    let accept = value("accept").unwrap_or_else(|| "*/*".to_owned());
-    if !["text/event-stream", "text/*", "*/*"].iter().any(|kind| accept.contains(kind)) {
-        return Err((StatusCode::NOT_ACCEPTABLE, "this is an event stream: ask for Accept: text/event-stream"));
+    if !resource.methods().contains(&request.method) {
+        return Err(problem::method_not_allowed(resource.methods()));
     }
-    let site = value("sec-fetch-site");
-    if site.as_deref().is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return Err((StatusCode::FORBIDDEN, "a page of another site may not open this stream"));
-    }
-    if value("sec-fetch-dest").is_some_and(|dest| dest != "empty") {
-        return Err((StatusCode::FORBIDDEN, "an event stream is no image, script or document"));
-    }
-    if let (Some(origin), Some(host)) = (value("origin"), value("host"))
-        && origin.split_once("://").is_none_or(|(_, origin)| origin != host)
-    {
-        return Err((StatusCode::FORBIDDEN, "a page of another site may not open this stream"));
-    }
-    Ok(accept.contains("text/event-stream") || site.is_some())
-}
-
-fn page(text: &'static str, kind: &'static str) -> Response {
-    let mut response = text.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let policy = "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                  frame-ancestors 'none'";
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
-}
-
-/// An error as RFC 9457 writes it.
-fn problem(status: StatusCode, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or("error");
-    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
-    let mut response = warp::reply::with_status(body.to_string(), status).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn who_is_sent_away_for_a_moment_keeps_its_position_and_its_claim() {
-        let id = b"0a1b2c3d.42.01a0c4506c0070008000000000000000";
-        let (position, claim) = wire::last_event_id(id);
-        let body = busy(Duration::from_secs(2), position, claim).into_body().collect().await.unwrap().to_bytes();
-        let text = std::str::from_utf8(&body).unwrap();
-        assert!(text.starts_with("retry: 2000\nevent: bye\n"), "{text}");
-        assert_eq!(text.trim_end().rsplit("id: ").next().map(str::as_bytes), Some(&id[..]));
+    match resource {
+        Resource::File(file) => Ok(pages::file(api, file, &request)),
+        Resource::Alive => Ok(health::alive()),
+        Resource::Stream(user) => stream::open(api, user, &request).await,
     }
 }

@@ -40,7 +40,7 @@ impl Hub {
             return Err(format!("--{name} is not served by this build: a hub that ignores it would not be safe").into());
         }
         let options = Options {
-            path: config.db,
+            path: config.db.clone(),
             create: config.create,
             aliases: config.aliases.clone(),
             retention: config.retention,
@@ -60,9 +60,9 @@ impl Hub {
         let actors = ractor::call!(root, TreeMessage::Actors)?;
         tokio::spawn(watch::wake_on_writes(db, actors.clone()));
         wait_until_read(&actors.borrow().poller.clone()).await;
-        let api = http::Api { actors, default: config.default_languages, aliases: config.aliases };
+        let api = http::Api::new(&config, actors);
         let mut addresses = Vec::with_capacity(config.listen.len());
-        for address in config.listen {
+        for &address in &config.listen {
             let listener = TcpListener::bind(address).await.map_err(|cause| format!("listen on {address}: {cause}"))?;
             addresses.push(listener.local_addr()?);
             tokio::spawn(warp::serve(http::routes(api.clone())).incoming(listener).run());
@@ -91,7 +91,6 @@ const UNSERVED: &[&str] = &[
     "auth",
     "base-path",
     "cors-origin",
-    "frame-ancestors",
     "host",
     "jwt-key-file",
     "max-connections",

@@ -1,0 +1,173 @@
+//! `GET /connection/{user}`: the stream.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actors::{
+    alarm::{FeedName, Position},
+    claim::Claim,
+    hub::{Answer, HubMessage, Opening},
+    language::Languages,
+    sink::{Block, Event, Feed, Reason},
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use ractor::rpc::CallResult;
+use uuid::Uuid;
+use warp::{
+    Reply,
+    http::{HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use super::{
+    Api, DEADLINE, Request,
+    problem::{self, Problem},
+};
+use crate::wire;
+
+/// Bytes that are joined into one chunk, about.
+const CHUNK: usize = 65_536;
+
+/// A feed as the body of a response: what waits is joined, a block is never split over two chunks.
+struct Body(Feed);
+
+impl Stream for Body {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (mut out, mut ended) = (Vec::new(), false);
+        while out.len() < CHUNK {
+            match self.0.poll_parcel(context) {
+                Poll::Ready(Some(parcel)) => {
+                    for block in &parcel.blocks {
+                        wire::encode(block, self.0.conn, self.0.claim, &mut out);
+                    }
+                }
+                Poll::Ready(None) => {
+                    ended = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        match (out.is_empty(), ended) {
+            (false, _) => Poll::Ready(Some(Ok(out.into()))),
+            (true, true) => Poll::Ready(None),
+            (true, false) => Poll::Pending,
+        }
+    }
+}
+
+/// Opens the stream of a user.
+pub async fn open(api: &Api, user: Arc<str>, request: &Request) -> Result<Response, Problem> {
+    let explicit = guard(request)?;
+    if request.head {
+        return Ok(headed(Response::default()));
+    }
+    let (position, claim) = match request.headers.get("last-event-id") {
+        Some(id) if !id.is_empty() => wire::last_event_id(id.as_bytes()),
+        _ => (request.parameter("last_event_id").and_then(|id| wire::last_event_id(id.as_bytes()).0), None),
+    };
+    let history = request.parameter("history").and_then(|count| count.parse().ok());
+    let opening = Opening {
+        user,
+        languages: languages(api, request),
+        claim,
+        position,
+        history: history.unwrap_or(0_u16).min(1_000),
+        explicit,
+        expires: None,
+    };
+    let hub = api.actors.borrow().hub.clone();
+    let answer = hub.call(|reply| HubMessage::Connect(opening, reply), None);
+    match tokio::time::timeout(DEADLINE * 3, answer).await {
+        Ok(Ok(CallResult::Success(Answer::Open(feed)))) => Ok(stream(feed)),
+        Ok(Ok(CallResult::Success(Answer::Refused))) => {
+            let mut gone = StatusCode::NO_CONTENT.into_response();
+            gone.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            Ok(gone)
+        }
+        Ok(Ok(CallResult::Success(Answer::NotExplicit))) => {
+            let detail = "to take over a live connection, ask for Accept: text/event-stream";
+            Err(Problem::new(&problem::NOT_ACCEPTABLE, detail))
+        }
+        Ok(Ok(CallResult::Success(Answer::Busy(retry)))) => Ok(busy(retry, position, claim)),
+        _ => Ok(busy(Duration::from_secs(3), position, claim)),
+    }
+}
+
+/// The reader's languages: `?lang=`, then `Accept-Language`, then the hub's.
+pub fn languages(api: &Api, request: &Request) -> Languages {
+    let lines = request.headers.get_all(header::ACCEPT_LANGUAGE).iter().map(HeaderValue::as_bytes);
+    let lang = request.parameter("lang");
+    Languages::new(lang.as_deref().map(str::as_bytes), &lines.collect::<Vec<_>>(), api.default.clone(), &api.aliases)
+}
+
+fn stream(feed: Feed) -> Response {
+    headed(warp::reply::stream(Body(feed)).into_response())
+}
+
+fn headed(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Only transient trouble is a 200: a browser gives up for good on anything else. The client keeps the position and
+/// the claim that it came with, so that it misses nothing when it comes back.
+fn busy(retry: Duration, position: Option<Position>, claim: Option<Claim>) -> Response {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at = position.unwrap_or(Position { feed: FeedName(0), seq: 0 });
+    let event = Event::Bye { reason: Reason::Busy, retry: Some(retry) };
+    let claim = claim.unwrap_or_else(|| Claim::next(None, clock, Uuid::new_v4()));
+    stream(Feed::ended_with(Uuid::new_v4(), claim, vec![Block { event, at }]))
+}
+
+/// Opening has a side effect: a page of another site must not cause it. Answers whether the request said by itself
+/// that it wants an event stream.
+fn guard(request: &Request) -> Result<bool, Problem> {
+    let accept = request.header("accept").unwrap_or_else(|| "*/*".to_owned());
+    if !["text/event-stream", "text/*", "*/*"].iter().any(|kind| accept.contains(kind)) {
+        let detail = "this is an event stream: ask for Accept: text/event-stream";
+        return Err(Problem::new(&problem::NOT_ACCEPTABLE, detail));
+    }
+    let foreign = || Problem::new(&problem::CROSS_SITE, "a page of another site may not open this stream");
+    let site = request.header("sec-fetch-site");
+    if site.as_deref().is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Err(foreign());
+    }
+    if request.header("sec-fetch-dest").is_some_and(|dest| dest != "empty") {
+        return Err(Problem::new(&problem::CROSS_SITE, "an event stream is no image, script or document"));
+    }
+    if let (Some(origin), Some(host)) = (request.header("origin"), request.header("host"))
+        && origin.split_once("://").is_none_or(|(_, origin)| origin != host)
+    {
+        return Err(foreign());
+    }
+    Ok(accept.contains("text/event-stream") || site.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_sent_away_for_a_moment_keeps_its_position_and_its_claim() {
+        let id = b"0a1b2c3d.42.01a0c4506c0070008000000000000000";
+        let (position, claim) = wire::last_event_id(id);
+        let body = busy(Duration::from_secs(2), position, claim).into_body().collect().await.unwrap().to_bytes();
+        let text = std::str::from_utf8(&body).unwrap();
+        assert!(text.starts_with("retry: 2000\nevent: bye\n"), "{text}");
+        assert_eq!(text.trim_end().rsplit("id: ").next().map(str::as_bytes), Some(&id[..]));
+    }
+}
