@@ -1,6 +1,21 @@
-.PHONY: test
-# Formatting, lints, then every test.
-test:
+.PHONY: test setup flaky deny
+RUNS ?= 100
+
+# Formatting, lints, then every test: Rust, sockets, client libraries.
+test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo test --workspace --all-features
+
+# What the tests need beside Rust: Debian's packages, Python's, npm's.
+setup:
+	tests/setup
+
+# Whether the tests of actors and sockets pass so many times in a row.
+flaky: setup
+	for run in $$(seq $(RUNS)); do cargo test -q --workspace --all-features || { echo "failed in run $$run"; exit 1; }; done
+	@echo "passed $(RUNS) times in a row"
+
+# Licences, bans and sources of everything that is linked in; `cargo install cargo-deny --locked` brings the tool.
+deny:
+	cargo deny --config .deny.toml check licenses bans sources

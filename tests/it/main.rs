@@ -1,6 +1,7 @@
 //! INSERT to bytes: the real binary, a real socket, and writers in other processes.
 
 mod cli;
+mod clients;
 mod user_session;
 mod watch;
 
@@ -23,8 +24,9 @@ struct Hub {
 impl Hub {
     /// Starts the binary in a directory, on its default database or a named one, and waits until it says where it is.
     fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let listen: &[&str] = if arguments.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
         let mut process = Command::new(env!("CARGO_BIN_EXE_alarm-hub"))
-            .args(["--listen", "127.0.0.1:0"])
+            .args(listen)
             .args(arguments)
             .current_dir(directory)
             .stdout(Stdio::piped())
@@ -91,10 +93,14 @@ impl Stream {
 
 /// Writes as another program does: Python, in a process of its own.
 fn write(directory: &Path, sql: &str) {
-    let program =
-        "import sqlite3, sys; c = sqlite3.connect('alarms.db', timeout=5); c.executescript(sys.argv[1]); c.commit()";
-    let written = Command::new("python3").args(["-c", program, sql]).current_dir(directory).status();
-    assert!(written.expect("python3 is there").success(), "{sql}");
+    write_python(directory, &format!("c.executescript({})", serde_json::json!(sql)));
+}
+
+/// The same in Python's own words, with the connection as `c`.
+fn write_python(directory: &Path, statements: &str) {
+    let program = format!("import sqlite3\nc = sqlite3.connect('alarms.db', timeout=20)\n{statements}\nc.commit()");
+    let written = Command::new("python3").args(["-c", &program]).current_dir(directory).status();
+    assert!(written.expect("python3 is there").success(), "{program}");
 }
 
 const THREE: &str = "BEGIN; INSERT INTO alarm (id, lang, message, isn_dt) VALUES
