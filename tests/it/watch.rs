@@ -36,7 +36,7 @@ fn a_directory_that_takes_the_place_of_the_old_one_is_watched_in_its_stead() {
         fs::rename(file.path(), directory.join(file.file_name())).unwrap();
     }
     // The directory is looked at from time to time only: what is written once it was, is told at once.
-    let (stop, stopped) = mpsc::channel();
+    let (stop, stopped) = mpsc::sync_channel(1);
     let writer = thread::spawn(move || {
         for id in 0.. {
             write(&directory, &format!("INSERT INTO alarm (id, lang, message) VALUES ('{id}', 'ko', 'x')"));
