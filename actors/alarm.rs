@@ -223,6 +223,8 @@ pub struct Batch {
     pub recent: Arc<[Primary]>,
     /// When the hub first saw these changes.
     pub seen: Instant,
+    /// When the oldest of them was made, as the log tells; not after `seen`.
+    pub made: Instant,
 }
 
 /// What a [`Source`] found.
@@ -431,6 +433,9 @@ pub trait Archive: Send + 'static {
 
     /// Claims revoked less than a day ago.
     fn revoked(&mut self) -> Result<Vec<(Arc<str>, u128)>, Failure>;
+
+    /// Which of the triggers that fill the log are not there: without them nothing is delivered.
+    fn missing_triggers(&mut self) -> Result<Vec<String>, Failure>;
 
     /// Deletes what is older than it need be, in short transactions; whether there is more to do.
     fn prune(&mut self) -> Result<bool, Failure>;

@@ -26,6 +26,9 @@ use crate::{
 /// Reads that wait at most.
 const READS_MAX: usize = 4_096;
 
+/// Questions about the triggers that wait beside them at most.
+const ASKED_MAX: usize = 64;
+
 /// Writes that wait at most, revocations aside (those are one a user).
 const WRITES_MAX: usize = 4_096;
 
@@ -89,6 +92,9 @@ pub enum ArchiveMessage {
         /// The answer.
         reply: RpcReplyPort<Result<History, Unavailable>>,
     },
+    /// Which of the triggers that fill the log are not there. Goes before what waits: whoever asks decides whether the
+    /// hub is to be trusted now.
+    MissingTriggers(RpcReplyPort<Result<Vec<String>, Failure>>),
     /// Write something; whatever waits together is one transaction. A [`Refusal::Busy`] means: too much waits already.
     Write(Write, RpcReplyPort<Result<Written, Refusal>>),
     /// Remember that claims of this user up to this one are worth nothing.
@@ -188,6 +194,16 @@ impl ArchiveState {
                 let _ = reply.send(history); // whoever asked may have given up
             }
         }));
+    }
+
+    fn missing_triggers(&mut self, reply: RpcReplyPort<Result<Vec<String>, Failure>>) {
+        if self.reads.len() >= READS_MAX + ASKED_MAX {
+            return; // dropping the reply tells that there was no answer
+        }
+        self.reads.push_front(Box::new(move |archive| {
+            let _ = reply.send(archive.missing_triggers()); // whoever asked may have given up
+        }));
+        self.go_on_reading();
     }
 
     /// Queues a read; `false`: too many wait.
@@ -352,6 +368,7 @@ impl Actor for ArchiveActor {
             ArchiveMessage::Page { session, conn, at, until, round } => state.page(session, conn, at, until, round),
             ArchiveMessage::Origin { session, conn, user, count } => state.origin(session, conn, user, count),
             ArchiveMessage::History { user, before, limit, reply } => state.history(user, before, limit, reply),
+            ArchiveMessage::MissingTriggers(reply) => state.missing_triggers(reply),
             ArchiveMessage::Write(write, reply) => state.write(write, reply),
             ArchiveMessage::Revoke { user, claim } => state.revoke(user, claim),
             ArchiveMessage::Free(lane, connection) => state.free(lane, connection),

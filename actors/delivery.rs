@@ -17,6 +17,7 @@ use crate::{
     language::Languages,
     memory::Bulletin,
     sink::{Block, Event, room_for},
+    tally::Tally,
 };
 
 /// Pages that wait at most; what comes then is fetched later, by position.
@@ -34,6 +35,8 @@ pub struct Delivery {
     told: HashMap<Arc<str>, u64>,
     /// The round of the page that was added last.
     round: Option<Round>,
+    /// What was taken until now and has not been handed on.
+    pub tally: Tally,
 }
 
 #[derive(Debug)]
@@ -56,7 +59,8 @@ pub enum Stop {
 impl Delivery {
     /// A reader at a position.
     pub fn new(user: Arc<str>, languages: Languages, settle: Duration, at: Position) -> Self {
-        Self { user, languages, settle, at, pending: VecDeque::new(), told: HashMap::new(), round: None }
+        let (pending, told, tally) = (VecDeque::new(), HashMap::new(), Tally::default());
+        Self { user, languages, settle, at, pending, told, round: None, tally }
     }
 
     /// Everything up to here has been taken.
@@ -126,7 +130,7 @@ impl Delivery {
                 {
                     return (blocks, Stop::Settle(bulletin.batch.seen + self.settle));
                 }
-                let event = self.event(meaning, change, newest);
+                let (event, row) = self.event(meaning, change, newest).unzip();
                 let needed = event.as_ref().map_or(0, room_for).min(capacity);
                 if needed > left {
                     return (blocks, Stop::Room(needed));
@@ -136,6 +140,11 @@ impl Delivery {
                     self.told.insert(change.id.clone(), newest.last);
                 }
                 if let Some(event) = event {
+                    if let (Event::Alarm { fallback, .. } | Event::Updated { fallback, .. }, Some(Some(row))) =
+                        (&event, row)
+                    {
+                        self.tally.deliver(row, *fallback, self.languages.first());
+                    }
                     self.at.seq = seq;
                     blocks.push(Block { event, at: self.at });
                 }
@@ -159,18 +168,24 @@ impl Delivery {
         changes.map(|change| (&*change.id, change)).collect()
     }
 
-    fn event(&self, meaning: Meaning, change: &Change, newest: &Change) -> Option<Event> {
+    /// What to tell, and the row that it tells of.
+    fn event<'a>(
+        &self,
+        meaning: Meaning,
+        change: &'a Change,
+        newest: &'a Change,
+    ) -> Option<(Event, Option<&'a Translation>)> {
         match meaning {
             Meaning::Arrived(_) => {
                 let (row, fallback) = self.chosen(&newest.after)?;
-                Some(Event::Alarm { body: row.body.clone(), fallback })
+                Some((Event::Alarm { body: row.body.clone(), fallback }, Some(row)))
             }
             Meaning::Stayed(_) => {
                 let (row, fallback) = self.chosen(&change.after)?;
                 let same = self.chosen(&change.before).is_some_and(|(before, _)| before.body == row.body);
-                (!same).then(|| Event::Updated { body: row.body.clone(), fallback })
+                (!same).then(|| (Event::Updated { body: row.body.clone(), fallback }, Some(row)))
             }
-            Meaning::Left(_) => Some(Event::Cleared { id: change.id.clone() }),
+            Meaning::Left(_) => Some((Event::Cleared { id: change.id.clone() }, None)),
         }
     }
 
@@ -227,7 +242,7 @@ mod tests {
         let (from, to) = (start as u64, end as u64);
         let round = Round { start: from, end: to };
         let changes = ["A", "B"].into_iter().filter_map(change).collect();
-        Arc::new(Bulletin::new(Batch { feed: FEED, from, to, round, changes, recent, seen }))
+        Arc::new(Bulletin::new(Batch { feed: FEED, from, to, round, changes, recent, seen, made: seen }))
     }
 
     fn reader(lang: &str, seq: u64) -> Delivery {

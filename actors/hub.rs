@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -18,9 +21,11 @@ use crate::{
     alarm::{Batch, Position, Round},
     archive::ArchiveMessage,
     claim::{Claim, Tenure},
+    histogram::Histogram,
     language::Languages,
     memory::{Bulletin, Memory},
     sink::{Event, Feed, Reason},
+    tally::{Ending, Tally},
     user_session::{Pulled, Receipt, SessionArguments, SessionMessage, UserSessionActor},
 };
 
@@ -97,19 +102,17 @@ pub struct Session {
     pub queued: u32,
 }
 
-/// What the hub counts, since it started.
+/// What was counted since the hub started.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// Connections opened.
-    pub opened: u64,
-    /// Connections ended by the hub, by reason.
-    pub closed: HashMap<Reason, u64>,
-    /// Connections that the client left.
-    pub gone: u64,
-    /// Sessions now (also those about to end).
-    pub sessions: u64,
-    /// Sessions that failed.
-    pub failed: u64,
+    /// Connections now (also those about to end).
+    pub connections: u64,
+    /// What happened on connections.
+    pub tally: Tally,
+    /// From the change of a row to the writing of it, for each write of what is live, by the oldest change in it.
+    pub delays: Arc<Histogram>,
+    /// Messages that lay before the question in the hub's mailbox.
+    pub waiting: u64,
 }
 
 /// What the hub can be told.
@@ -165,8 +168,8 @@ pub enum HubMessage {
         /// What is to be remembered.
         tenure: Tenure,
     },
-    /// A connection ended, by the hub with a reason or by the client.
-    Closed(Option<Reason>),
+    /// Something was counted.
+    Counted(Tally),
     /// Tell the user's stream that an alarm was acknowledged, or no longer is.
     Acknowledged {
         /// Whose.
@@ -182,8 +185,15 @@ pub enum HubMessage {
     Session(Arc<str>, RpcReplyPort<Option<Session>>),
     /// End the live connection of a user with `bye kicked`; whether there was one.
     Kick(Arc<str>, RpcReplyPort<bool>),
-    /// What was counted.
-    Counts(RpcReplyPort<Counts>),
+    /// What was counted, by all sessions too.
+    Counts {
+        /// What [`crate::tree::Actors::handled`] said when this was sent.
+        handled: u64,
+        /// The answer.
+        reply: RpcReplyPort<Counts>,
+    },
+    /// All sessions have told: answer.
+    Count(Counts, RpcReplyPort<Counts>),
     /// Take no more connections and end those there are with `bye shutdown`. Answered once that is done.
     Drain(RpcReplyPort<()>),
     /// Look through what is remembered of absent users.
@@ -198,6 +208,8 @@ pub struct HubArguments {
     pub archive: ActorRef<ArchiveMessage>,
     /// Claims revoked less than a day ago.
     pub revoked: Vec<(Arc<str>, Claim)>,
+    /// Where it says how many messages it has handled.
+    pub handled: Arc<AtomicU64>,
 }
 
 /// A hub's state.
@@ -213,7 +225,9 @@ pub struct HubState {
     sessions: HashMap<Arc<str>, Slot>,
     users: HashMap<ActorId, Arc<str>>,
     absent: HashMap<Arc<str>, Tenure>,
-    counts: Counts,
+    tally: Tally,
+    delays: Arc<Histogram>,
+    handled: Arc<AtomicU64>,
 }
 
 struct Slot {
@@ -247,7 +261,6 @@ impl HubState {
         }
         let Some(slot) = self.sessions.get_mut(&user) else { return };
         slot.connects += 1;
-        self.counts.opened += 1;
         let connect = SessionMessage::Connect { opening, head, down_since: self.down_since, reply };
         let _ = slot.actor.cast(connect); // a session that failed drops the reply, and the client comes back
     }
@@ -255,7 +268,7 @@ impl HubState {
     async fn spawn(&mut self, user: Arc<str>) -> Result<ActorRef<SessionMessage>, ractor::SpawnErr> {
         let tenure = self.absent.get(&user).copied().unwrap_or_default();
         let (origin, settings, hub) = (self.origin, self.settings, self.myself.clone());
-        let arguments = SessionArguments { user, tenure, origin, settings, hub };
+        let arguments = SessionArguments { user, tenure, origin, settings, delays: self.delays.clone(), hub };
         // Starting a session only moves its arguments: this waits for a turn of the scheduler and nothing else.
         let (actor, _) = Actor::spawn_linked(None, UserSessionActor, arguments, self.myself.get_cell()).await?;
         Ok(actor)
@@ -371,6 +384,21 @@ impl HubState {
         }
     }
 
+    /// Lets all sessions tell what they counted. What a session tells before it drops the receipt, or before it ends,
+    /// has come when the answer is put together: a count never falls.
+    fn counts(&self, waiting: u64, reply: RpcReplyPort<Counts>) {
+        let (told, all_told) = ractor::concurrency::oneshot();
+        let receipt = Receipt::new(told.into());
+        self.tell_all(|| SessionMessage::Count(receipt.clone()));
+        drop(receipt);
+        let counts = Counts { waiting, ..Counts::default() };
+        let myself = self.myself.clone();
+        tokio::spawn(async move {
+            let _ = all_told.await; // it is answered in any case
+            let _ = myself.cast(HubMessage::Count(counts, reply)); // a hub that ended has no counts
+        });
+    }
+
     fn drain(&mut self, reply: RpcReplyPort<()>) {
         self.draining = true;
         info!(sessions = self.sessions.len(), "ending all connections");
@@ -422,7 +450,9 @@ impl Actor for HubActor {
             sessions: HashMap::new(),
             users: HashMap::new(),
             absent: HashMap::new(),
-            counts: Counts::default(),
+            tally: Tally::default(),
+            delays: Arc::default(),
+            handled: arguments.handled,
         };
         for (user, claim) in arguments.revoked {
             state.absent.entry(user).or_default().revoke(claim, Duration::ZERO);
@@ -436,6 +466,7 @@ impl Actor for HubActor {
         message: HubMessage,
         state: &mut HubState,
     ) -> Result<(), ActorProcessingErr> {
+        let handled = state.handled.fetch_add(1, Ordering::Relaxed);
         match message {
             HubMessage::Connect(opening, reply) => state.connect(opening, reply).await,
             HubMessage::Opened(head, reply) => state.opened(head, reply),
@@ -451,8 +482,7 @@ impl Actor for HubActor {
             }
             HubMessage::Revoked { user, claim } => state.revoked(user, claim),
             HubMessage::Idle { user, connects, tenure } => state.idle(user, connects, tenure),
-            HubMessage::Closed(Some(reason)) => *state.counts.closed.entry(reason).or_default() += 1,
-            HubMessage::Closed(None) => state.counts.gone += 1,
+            HubMessage::Counted(tally) => state.tally.add(&tally),
             HubMessage::Acknowledged { user, id, acknowledged } => {
                 if let Some(slot) = state.sessions.get(&user) {
                     let told = SessionMessage::Tell(Event::Acknowledged { id, acknowledged });
@@ -462,9 +492,11 @@ impl Actor for HubActor {
             HubMessage::Sessions(reply) => state.sessions(reply),
             HubMessage::Session(user, reply) => state.session(&user, reply),
             HubMessage::Kick(user, reply) => state.end(&user, Reason::Kicked, reply),
-            HubMessage::Counts(reply) => {
-                state.counts.sessions = state.sessions.len() as u64;
-                let _ = reply.send(state.counts.clone()); // whoever asked may have given up
+            HubMessage::Counts { handled: before, reply } => state.counts(handled.saturating_sub(before), reply),
+            HubMessage::Count(counts, reply) => {
+                let connections = state.sessions.len() as u64;
+                let (tally, delays) = (state.tally.clone(), state.delays.clone());
+                let _ = reply.send(Counts { connections, tally, delays, ..counts }); // whoever asked may have given up
             }
             HubMessage::Drain(reply) => state.drain(reply),
             HubMessage::Forget => {
@@ -488,7 +520,7 @@ impl Actor for HubActor {
             SupervisionEvent::ActorFailed(actor, cause) => {
                 let user = state.users.get(&actor.get_id()).map_or("", |user| user);
                 error!(user.id = user, %cause, "a session failed; its client comes back by itself");
-                state.counts.failed += 1;
+                state.tally.end(Ending::Failed);
                 state.ended(actor.get_id());
             }
             SupervisionEvent::ActorTerminated(actor, ..) => state.ended(actor.get_id()),

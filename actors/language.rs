@@ -83,6 +83,14 @@ pub struct Primary {
     script: Box<str>,
 }
 
+/// The language, and the script if there is one to be told apart.
+impl fmt::Display for Primary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.language)?;
+        if self.script.is_empty() { Ok(()) } else { write!(f, "-{}", self.script) }
+    }
+}
+
 /// A language tag in its canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {

@@ -21,6 +21,7 @@ pub mod alarm;
 pub mod archive;
 pub mod claim;
 pub mod delivery;
+pub mod histogram;
 pub mod hub;
 pub mod language;
 pub mod memory;
@@ -28,6 +29,7 @@ pub mod poller;
 #[cfg(feature = "probe")]
 pub mod probe;
 pub mod sink;
+pub mod tally;
 pub mod tree;
 pub mod user_session;
 

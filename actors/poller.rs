@@ -3,7 +3,10 @@
 //! It looks when it is woken and, because a wake-up can be lost, every interval as well, counted from the end of the
 //! look before. A look runs off the async threads; the source travels there and back.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, concurrency::JoinHandle};
 use tokio::{
@@ -14,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     alarm::{Failure, Fault, Look, Position, Round, Source},
+    histogram::Histogram,
     hub::HubMessage,
 };
 
@@ -37,6 +41,8 @@ pub struct Health {
     pub at: Option<Position>,
     /// When it last looked with success.
     pub looked: Option<SystemTime>,
+    /// When the last look ended, whatever came of it: a poller that hangs has an old one.
+    pub ended: Option<Instant>,
     /// Why the last look failed, and since when looks fail.
     pub failing: Option<(SystemTime, Failure)>,
     /// Looks that succeeded.
@@ -45,8 +51,8 @@ pub struct Health {
     pub errors: u64,
     /// Changes of alarms read.
     pub changes: u64,
-    /// How long the last look took.
-    pub look_time: Duration,
+    /// How long looks took, without handing over what they found.
+    pub durations: Arc<Histogram>,
 }
 
 /// What the poller can be told.
@@ -138,7 +144,8 @@ impl PollerState {
 
     fn looked(&mut self, looked: Looked) {
         self.source = Some(looked.source);
-        self.health.look_time = looked.took;
+        self.health.durations.observe(looked.took);
+        self.health.ended = Some(Instant::now());
         let pause = match looked.found {
             Ok(found) => {
                 self.succeeded();

@@ -12,14 +12,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{
-    OwnedSemaphorePermit, Semaphore,
-    mpsc::{self, OwnedPermit},
-    oneshot,
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, OwnedPermit},
+        oneshot,
+    },
+    time::Instant,
 };
 use uuid::Uuid;
 
-use crate::{alarm::Position, claim::Claim};
+use crate::{alarm::Position, claim::Claim, histogram::Histogram};
 
 /// How many bytes of a body count as one alarm.
 const ALARM_BYTES: usize = 4096;
@@ -142,6 +145,8 @@ impl fmt::Display for Reason {
 pub struct Parcel {
     /// Never empty.
     pub blocks: Vec<Block>,
+    /// When the oldest change was made that the hub did not have to be asked for.
+    made: Option<Instant>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -164,6 +169,7 @@ pub struct Feed {
     pub claim: Claim,
     parcels: mpsc::Receiver<Parcel>,
     ended: Option<oneshot::Receiver<()>>,
+    delays: Arc<Histogram>,
     gone: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -182,7 +188,15 @@ pub fn room_for(event: &Event) -> u32 {
 }
 
 /// Opens a street with room for `capacity` alarms. `gone` is called when the feed is dropped, for whatever reason.
-pub fn open(conn: Uuid, claim: Claim, capacity: u32, gone: impl FnOnce() + Send + Sync + 'static) -> (Sink, Feed) {
+///
+/// How long it took from the commit of what is live to the writing of it is counted in `delays`.
+pub fn open(
+    conn: Uuid,
+    claim: Claim,
+    capacity: u32,
+    delays: Arc<Histogram>,
+    gone: impl FnOnce() + Send + Sync + 'static,
+) -> (Sink, Feed) {
     let capacity = capacity.max(1);
     // Each parcel takes at least one of `capacity`; one more slot for the hello and one for the bye.
     let (parcels, receiver) = mpsc::channel(capacity as usize + 2);
@@ -192,7 +206,7 @@ pub fn open(conn: Uuid, claim: Claim, capacity: u32, gone: impl FnOnce() + Send 
     };
     let (ended, end) = oneshot::channel();
     let sink = Sink { parcels, room: Arc::new(Semaphore::new(capacity as usize)), capacity, bye, _ended: ended };
-    (sink, Feed { conn, claim, parcels: receiver, ended: Some(end), gone: Some(Box::new(gone)) })
+    (sink, Feed { conn, claim, parcels: receiver, ended: Some(end), delays, gone: Some(Box::new(gone)) })
 }
 
 impl Sink {
@@ -222,19 +236,19 @@ impl Sink {
 
     /// The hello: takes no room, there is a slot for it.
     pub fn greet(&self, blocks: Vec<Block>) -> Result<(), Full> {
-        self.parcels.try_send(Parcel { blocks, _room: None }).map_err(|_| Full)
+        self.parcels.try_send(Parcel { blocks, made: None, _room: None }).map_err(|_| Full)
     }
 
-    /// Offers blocks; all or none are taken. Never waits.
-    pub fn offer(&self, blocks: Vec<Block>) -> Result<(), Full> {
+    /// Offers blocks; all or none are taken. Never waits. `made` is when the oldest of what is live in them was.
+    pub fn offer(&self, blocks: Vec<Block>, made: Option<Instant>) -> Result<(), Full> {
         let needed = blocks.iter().map(|block| room_for(&block.event)).sum::<u32>().min(self.capacity);
         let room = self.room.clone().try_acquire_many_owned(needed).map_err(|_| Full)?;
-        self.parcels.try_send(Parcel { blocks, _room: Some(room) }).map_err(|_| Full)
+        self.parcels.try_send(Parcel { blocks, made, _room: Some(room) }).map_err(|_| Full)
     }
 
     /// Ends the street with this block, after all that waits in it.
     pub fn bye(self, block: Block) {
-        self.bye.send(Parcel { blocks: vec![block], _room: None });
+        self.bye.send(Parcel { blocks: vec![block], made: None, _room: None });
     }
 
     /// Ends the street without a word.
@@ -244,19 +258,31 @@ impl Sink {
 impl Feed {
     /// A street that is already at its end: `hello` and `bye`, nothing of which an actor knows.
     pub fn ended_with(conn: Uuid, claim: Claim, blocks: Vec<Block>) -> Self {
-        let (sink, feed) = open(conn, claim, 1, || {});
+        let (sink, feed) = open(conn, claim, 1, Arc::default(), || {});
         let _ = sink.greet(blocks); // a new street has room for its first parcel
         feed
     }
 
     /// The next parcel that waits; `None` after the last one.
     pub fn poll_parcel(&mut self, context: &mut Context<'_>) -> Poll<Option<Parcel>> {
-        self.parcels.poll_recv(context)
+        let parcel = self.parcels.poll_recv(context);
+        if let Poll::Ready(Some(parcel)) = &parcel {
+            self.note_delay(parcel);
+        }
+        parcel
     }
 
     /// The next parcel; `None` after the last one.
     pub async fn parcel(&mut self) -> Option<Parcel> {
-        self.parcels.recv().await
+        let parcel = self.parcels.recv().await;
+        parcel.inspect(|parcel| self.note_delay(parcel))
+    }
+
+    /// Whoever takes a parcel writes it.
+    fn note_delay(&self, parcel: &Parcel) {
+        if let Some(made) = parcel.made {
+            self.delays.observe(made.elapsed());
+        }
     }
 
     /// Completes once the session let go of the connection, though blocks may still wait to be written. Once only.

@@ -11,7 +11,10 @@
 //! this order (Erlang calls it rest-for-one), after a pause that grows while it happens again and again. Sessions
 //! that end with their hub end their connections without a word: the clients come back and resume.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::{
@@ -45,6 +48,8 @@ pub struct Actors {
     pub archive: ActorRef<ArchiveMessage>,
     /// Wake-ups and health.
     pub poller: ActorRef<PollerMessage>,
+    /// Messages that the hub has handled, since the first start.
+    pub handled: Arc<AtomicU64>,
     /// Restarts until now.
     pub restarts: u64,
 }
@@ -102,6 +107,7 @@ impl TreeArguments {
     async fn start_hub(
         &self,
         archive: ActorRef<ArchiveMessage>,
+        handled: Arc<AtomicU64>,
         parent: ActorCell,
     ) -> Result<ActorRef<HubMessage>, ActorProcessingErr> {
         let open = self.archive.clone();
@@ -113,7 +119,7 @@ impl TreeArguments {
             }
         };
         let revoked = revoked.into_iter().filter_map(|(user, claim)| Some((user, Claim::from_u128(claim)?))).collect();
-        let arguments = HubArguments { settings: self.settings, archive, revoked };
+        let arguments = HubArguments { settings: self.settings, archive, revoked, handled };
         Ok(Actor::spawn_linked(None, HubActor, arguments, parent).await?.0)
     }
 
@@ -172,7 +178,8 @@ impl TreeState {
             actors.archive = self.arguments.start_archive(parent.clone()).await?;
         }
         if from <= Child::Hub {
-            actors.hub = self.arguments.start_hub(actors.archive.clone(), parent.clone()).await?;
+            let (archive, handled) = (actors.archive.clone(), actors.handled.clone());
+            actors.hub = self.arguments.start_hub(archive, handled, parent.clone()).await?;
         }
         actors.poller = self.arguments.start_poller(actors.hub.clone(), parent).await?;
         actors.restarts += 1;
@@ -193,9 +200,10 @@ impl Actor for TreeActor {
     ) -> Result<TreeState, ActorProcessingErr> {
         let parent = myself.get_cell();
         let archive = arguments.start_archive(parent.clone()).await?;
-        let hub = arguments.start_hub(archive.clone(), parent.clone()).await?;
+        let handled = Arc::default();
+        let hub = arguments.start_hub(archive.clone(), Arc::clone(&handled), parent.clone()).await?;
         let poller = arguments.start_poller(hub.clone(), parent).await?;
-        let (actors, _) = watch::channel(Actors { hub, archive, poller, restarts: 0 });
+        let (actors, _) = watch::channel(Actors { hub, archive, poller, handled, restarts: 0 });
         let restarted = Instant::now();
         Ok(TreeState { arguments, myself, actors, restart_from: None, pause: PAUSE, restarted, stopping: false })
     }

@@ -21,10 +21,12 @@ use crate::{
     alarm::Position,
     claim::{Claim, Decision, Tenure},
     delivery::{Delivery, Stop},
+    histogram::Histogram,
     hub::{Answer, HubMessage, Opening, Session, Settings},
     memory::Bulletin,
     sink::{self, Block, Event, Reason, Sink},
     spread,
+    tally::{Ending, Tally},
 };
 
 /// How long a full sink may stay without moving before its connection is ended.
@@ -87,6 +89,8 @@ pub enum SessionMessage {
     },
     /// Describe the live connection, if there is one.
     Describe(mpsc::Sender<Session>),
+    /// Hand what was counted to the hub.
+    Count(Arc<Receipt>),
 }
 
 /// The answer to a [`HubMessage::Pull`].
@@ -145,6 +149,8 @@ pub struct SessionArguments {
     pub origin: Instant,
     /// The settings of all sessions.
     pub settings: Settings,
+    /// Where the delays of all connections are counted.
+    pub delays: Arc<Histogram>,
     /// Its parent.
     pub hub: ActorRef<HubMessage>,
 }
@@ -171,6 +177,8 @@ struct Live {
     since: SystemTime,
     took_over: bool,
     delivered: u64,
+    /// When the oldest change was made that came live and may not have been offered yet.
+    fresh: Option<Instant>,
     /// The hello that waits until `?history` is known to begin somewhere.
     greeting: Option<Event>,
     /// Whether a page of the past may have to be announced as incomplete.
@@ -210,7 +218,7 @@ impl SessionState {
         }
         let conn = Uuid::new_v4();
         let (myself, settings) = (self.myself.clone(), self.arguments.settings);
-        let (sink, feed) = sink::open(conn, claim, settings.queue, move || {
+        let (sink, feed) = sink::open(conn, claim, settings.queue, self.arguments.delays.clone(), move || {
             let _ = myself.cast(SessionMessage::Gone(conn)); // a session that ended has no live connection
         });
         let hello = Event::Hello {
@@ -237,6 +245,7 @@ impl SessionState {
             since: SystemTime::now(),
             took_over,
             delivered: 0,
+            fresh: None,
             greeting: Some(hello),
             gap_matters: known.is_some(),
             owed: VecDeque::new(),
@@ -253,6 +262,7 @@ impl SessionState {
         if down_since.is_some() {
             live.owed.push_back(Event::Status { down_since });
         }
+        self.count(Tally::opened());
         self.tenure.begin(claim, self.now());
         self.live = Some(live);
         self.beat();
@@ -269,17 +279,19 @@ impl SessionState {
 
     /// Lets go of the live connection for one with this claim; whether it was another one's.
     fn replace(&mut self, claim: Claim) -> bool {
-        let Some(live) = self.live.take() else { return false };
+        let Some(mut live) = self.live.take() else { return false };
         let superseded = live.claim != claim;
         if superseded {
             self.dismiss(live, Reason::Superseded, None);
         } else {
+            self.count_end(&mut live, Ending::Resumed);
             live.stop().close(); // the same page is back
         }
         superseded
     }
 
     fn refuse(&mut self, reply: RpcReplyPort<Answer>) {
+        self.count(Tally::refused());
         let recent = self.refused.is_some_and(|last| last.elapsed() < REFUSALS_WITHIN);
         self.refusals = if recent { self.refusals + 1 } else { 1 };
         self.refused = Some(Instant::now());
@@ -320,8 +332,12 @@ impl SessionState {
         let mut blocks: Vec<Block> = live.owed.drain(..).map(|event| Block { event, at }).collect();
         let (more, stop) = live.delivery.take(room - owed, live.sink.capacity(), Instant::now());
         live.delivered += more.len() as u64;
+        let made = live.fresh.filter(|_| !more.is_empty());
+        if stop == Stop::Empty {
+            live.fresh = None;
+        }
         blocks.extend(more);
-        if !blocks.is_empty() && live.sink.offer(blocks).is_err() {
+        if !blocks.is_empty() && live.sink.offer(blocks, made).is_err() {
             return self.end(Reason::Lagging, Duration::ZERO); // the feed is gone; that there is room was made sure of
         }
         match stop {
@@ -395,6 +411,7 @@ impl SessionState {
         }
         live.head = live.head.max(bulletin.batch.to);
         if live.pull.is_none() && live.greeting.is_none() {
+            live.fresh.get_or_insert(bulletin.batch.made);
             live.delivery.push(bulletin, true);
         }
         self.advance();
@@ -406,7 +423,7 @@ impl SessionState {
             Tick::Beat => {
                 if live.greeting.is_none() {
                     let ping = Block { event: Event::Ping, at: live.delivery.at() };
-                    let _ = live.sink.offer(vec![ping]); // a full sink shows that there is life
+                    let _ = live.sink.offer(vec![ping], None); // a full sink shows that there is life
                 }
                 self.beat();
             }
@@ -458,9 +475,9 @@ impl SessionState {
         }
     }
 
-    fn dismiss(&mut self, live: Live, reason: Reason, retry: Option<Duration>) {
+    fn dismiss(&mut self, mut live: Live, reason: Reason, retry: Option<Duration>) {
         info!(user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str(), "connection ended");
-        let _ = self.arguments.hub.cast(HubMessage::Closed(Some(reason))); // a count
+        self.count_end(&mut live, Ending::Bye(reason));
         if !reason.reconnect() {
             self.tenure.revoke(live.claim, self.now());
             let revoked = HubMessage::Revoked { user: self.arguments.user.clone(), claim: live.claim };
@@ -472,10 +489,10 @@ impl SessionState {
 
     fn gone(&mut self, conn: Uuid) {
         if self.live.as_ref().is_some_and(|live| live.conn == conn)
-            && let Some(live) = self.live.take()
+            && let Some(mut live) = self.live.take()
         {
             info!(user.id = &*self.arguments.user, conn = %conn.simple(), "connection gone");
-            let _ = self.arguments.hub.cast(HubMessage::Closed(None)); // a count
+            self.count_end(&mut live, Ending::Gone);
             live.stop().close();
             self.tenure.end(self.now());
             self.idle();
@@ -489,6 +506,16 @@ impl SessionState {
             let idle = HubMessage::Idle { user, connects: self.connects, tenure };
             let _ = self.arguments.hub.cast(idle); // without its parent a session is about to end
         }
+    }
+
+    fn count(&self, tally: Tally) {
+        let _ = self.arguments.hub.cast(HubMessage::Counted(tally)); // without its parent a session is about to end
+    }
+
+    fn count_end(&self, live: &mut Live, ending: Ending) {
+        let mut tally = live.delivery.tally.take();
+        tally.end(ending);
+        self.count(tally);
     }
 
     fn describe(&self, to: &mpsc::Sender<Session>) {
@@ -579,6 +606,11 @@ impl Actor for UserSessionActor {
                 }
             }
             SessionMessage::Describe(to) => state.describe(&to),
+            SessionMessage::Count(_receipt) => {
+                if let Some(tally) = state.live.as_mut().map(|live| live.delivery.tally.take()) {
+                    state.count(tally);
+                }
+            }
         }
         Ok(())
     }

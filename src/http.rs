@@ -39,6 +39,8 @@ pub struct Api {
     pub aliases: Aliases,
     /// The hub's own languages.
     pub default: Arc<[Tag]>,
+    /// The longest pause between two looks at the database.
+    pub poll_interval: Duration,
     /// The `frame-ancestors` of the pages.
     pub frame_ancestors: Arc<str>,
 }
@@ -50,6 +52,7 @@ impl Api {
             actors,
             aliases: config.aliases.clone(),
             default: config.default_languages.clone(),
+            poll_interval: config.poll_interval,
             frame_ancestors: config.frame_ancestors.as_str().into(),
         }
     }
@@ -91,6 +94,7 @@ enum Resource {
     /// A page or one of its files, by its path without the first slash.
     File(&'static pages::File),
     Alive,
+    Ready,
     /// The stream of a user.
     Stream(Arc<str>),
 }
@@ -109,6 +113,7 @@ impl Resource {
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
         match segments[..] {
             ["healthz"] => Ok(Self::Alive),
+            ["readyz"] => Ok(Self::Ready),
             ["connection", user] => Ok(Self::Stream(user_id(user)?)),
             _ => Err(nothing()),
         }
@@ -117,7 +122,7 @@ impl Resource {
     /// The methods that it has; `HEAD` comes with `GET`.
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::File(_) | Self::Alive | Self::Stream(_) => &[Method::GET],
+            Self::File(_) | Self::Alive | Self::Ready | Self::Stream(_) => &[Method::GET],
         }
     }
 }
@@ -175,6 +180,7 @@ async fn answer(api: &Api, path: &str, request: Request, _body: Body) -> Result<
     match resource {
         Resource::File(file) => Ok(pages::file(api, file, &request)),
         Resource::Alive => Ok(health::alive()),
+        Resource::Ready => Ok(health::ready(api).await),
         Resource::Stream(user) => stream::open(api, user, &request).await,
     }
 }

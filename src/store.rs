@@ -118,7 +118,8 @@ impl Store {
                 let after = rows_at(&entries[split..], &now);
                 changes.push(Change::new(id, &entries[..split], after));
             }
-            Ok(Some(Batch { feed, from, to, round, changes, recent, seen: Instant::now() }))
+            let seen = Instant::now();
+            Ok(Some(Batch { feed, from, to, round, changes, recent, seen, made: seen }))
         };
         read().map_err(|cause| failure(&cause))
     }
@@ -343,8 +344,8 @@ impl Archive for Store {
             };
             let changes = read().map_err(|cause| failure(&cause))?;
             let round = Round { start: from.seq, end: to };
-            let batch =
-                Batch { feed, from: from.seq, to, round, changes, recent: self.recent.clone(), seen: Instant::now() };
+            let (recent, seen) = (self.recent.clone(), Instant::now());
+            let batch = Batch { feed, from: from.seq, to, round, changes, recent, seen, made: seen };
             return Ok(Page { batch, expired: true });
         }
         match self.page_of(from.seq, until, round)? {
@@ -407,6 +408,19 @@ impl Archive for Store {
         let revoked = read().map_err(|cause| failure(&cause))?;
         let claim = |(user, claim): (String, String)| Some((user.into(), u128::from_str_radix(&claim, 16).ok()?));
         Ok(revoked.into_iter().filter_map(claim).collect())
+    }
+
+    fn missing_triggers(&mut self) -> Result<Vec<String>, Failure> {
+        let opened = self.opened()?;
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let sql = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = 'alarm'";
+            let mut statement = opened.connection.prepare_cached(sql)?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        let there = read().map_err(|cause| failure(&cause))?;
+        let ours = SCHEMA.lines().filter_map(|line| line.strip_prefix("CREATE TRIGGER IF NOT EXISTS "));
+        let names = ours.filter_map(|rest| rest.split(' ').next()).map(str::to_owned);
+        Ok(names.filter(|name| !there.contains(name)).collect())
     }
 
     fn prune(&mut self) -> Result<bool, Failure> {

@@ -2,6 +2,7 @@
 
 mod cli;
 mod clients;
+mod health;
 mod readme;
 mod user_session;
 mod watch;

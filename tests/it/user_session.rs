@@ -24,6 +24,7 @@ async fn session() -> (ActorRef<SessionMessage>, Probe<HubMessage>) {
         tenure: Tenure::default(),
         origin: Instant::now(),
         settings,
+        delays: Arc::default(),
         hub: hub.actor.clone(),
     };
     (Actor::spawn(None, UserSessionActor, arguments).await.unwrap().0, hub)
