@@ -1,5 +1,6 @@
-.PHONY: test setup flaky deny
+.PHONY: test setup flaky soak deny
 RUNS ?= 100
+MINUTES ?= 20
 
 # Formatting, lints, then every test: Rust, sockets, client libraries.
 test: setup
@@ -19,3 +20,10 @@ flaky: setup
 # Licences, bans and sources of everything that is linked in; `cargo install cargo-deny --locked` brings the tool.
 deny:
 	cargo deny --config .deny.toml check licenses bans sources
+
+# A thousand clients, writers in other processes and a fault a minute; what was lost or came twice is counted.
+soak:
+	cargo build --release
+	python3 tests/soak/soak.py target/release/alarm-hub --minutes $(MINUTES)
+
+-include bench/bench.mk
