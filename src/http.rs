@@ -95,6 +95,7 @@ enum Resource {
     File(&'static pages::File),
     Alive,
     Ready,
+    Counted,
     /// The stream of a user.
     Stream(Arc<str>),
 }
@@ -114,6 +115,7 @@ impl Resource {
         match segments[..] {
             ["healthz"] => Ok(Self::Alive),
             ["readyz"] => Ok(Self::Ready),
+            ["metrics"] => Ok(Self::Counted),
             ["connection", user] => Ok(Self::Stream(user_id(user)?)),
             _ => Err(nothing()),
         }
@@ -122,7 +124,7 @@ impl Resource {
     /// The methods that it has; `HEAD` comes with `GET`.
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::File(_) | Self::Alive | Self::Ready | Self::Stream(_) => &[Method::GET],
+            Self::File(_) | Self::Alive | Self::Ready | Self::Counted | Self::Stream(_) => &[Method::GET],
         }
     }
 }
@@ -181,6 +183,7 @@ async fn answer(api: &Api, path: &str, request: Request, _body: Body) -> Result<
         Resource::File(file) => Ok(pages::file(api, file, &request)),
         Resource::Alive => Ok(health::alive()),
         Resource::Ready => Ok(health::ready(api).await),
+        Resource::Counted => Ok(health::counted(api).await),
         Resource::Stream(user) => stream::open(api, user, &request).await,
     }
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod health;
 pub mod http;
 pub mod log;
+pub mod metrics;
 pub mod store;
 mod watch;
 pub mod wire;
@@ -27,6 +28,7 @@ use store::{Options, Store};
 /// A hub that runs.
 pub struct Hub {
     addresses: Vec<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     drain: Duration,
     root: ActorRef<TreeMessage>,
 }
@@ -68,12 +70,24 @@ impl Hub {
             addresses.push(listener.local_addr()?);
             tokio::spawn(warp::serve(http::routes(api.clone())).incoming(listener).run());
         }
-        Ok(Self { addresses, drain: config.drain, root })
+        let mut metrics_address = None;
+        if let Some(address) = config.metrics_listen {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|cause| format!("listen on {address} for metrics: {cause}"))?;
+            metrics_address = Some(listener.local_addr()?);
+            tokio::spawn(warp::serve(http::health::counted_alone(api)).incoming(listener).run());
+        }
+        Ok(Self { addresses, metrics_address, drain: config.drain, root })
     }
 
     /// Where it listens, in the order of the settings.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it serves `/metrics` and nothing else.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// Ends all connections with their `bye`, within the time that the settings allow.
@@ -96,7 +110,6 @@ const UNSERVED: &[&str] = &[
     "jwt-key-file",
     "max-connections",
     "max-per-address",
-    "metrics-listen",
     "proxy-scope-header",
     "proxy-user-header",
     "rate",

@@ -55,6 +55,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     for address in hub.addresses() {
         info!(%address, version = env!("CARGO_PKG_VERSION"), db = %config.db.display(), "listening");
     }
+    if let Some(address) = hub.metrics_address() {
+        info!(%address, "serving metrics");
+    }
     // Whoever started the hub may not read what it says: that is no reason to end.
     let _ = writeln!(io::stdout(), "{}", welcome(&config, hub.addresses()));
     signals.next().await;

@@ -19,7 +19,7 @@ use ractor::{Actor, ActorRef};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Hub, write};
+use crate::{Hub, get, write};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 const HEAD: Position = Position { feed: FeedName(7), seq: 5 };
@@ -102,10 +102,9 @@ async fn a_poller_that_panicked_is_red() {
 
 /// The status of `/readyz` and what it says.
 fn readyz(hub: &Hub) -> (u16, Value) {
-    let mut answer =
-        hub.request(&format!("GET /readyz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", hub.address));
-    let status = answer.status.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, serde_json::from_str(&answer.line()).expect("JSON"))
+    let (head, body) = get(&hub.address, "/readyz");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, serde_json::from_str(&body).expect("JSON"))
 }
 
 /// Waits until `/readyz` has this status.

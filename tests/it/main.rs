@@ -3,12 +3,13 @@
 mod cli;
 mod clients;
 mod health;
+mod metrics;
 mod readme;
 mod user_session;
 mod watch;
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
@@ -91,6 +92,17 @@ impl Stream {
             }
         }
     }
+}
+
+/// The head and the body of an answer.
+fn get(address: &str, path: &str) -> (String, String) {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
 }
 
 /// Writes as another program does: Python, in a process of its own.
