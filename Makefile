@@ -19,7 +19,7 @@ flaky: setup
 
 # Licences, bans and sources of everything that is linked in; `cargo install cargo-deny --locked` brings the tool.
 deny:
-	cargo deny --config .deny.toml check licenses bans sources
+	cargo deny check licenses bans sources
 
 # A thousand clients, writers in other processes and a fault a minute; what was lost or came twice is counted.
 soak:
