@@ -32,8 +32,8 @@ const ASKED_MAX: usize = 64;
 /// Writes that wait at most, revocations aside (those are one a user).
 const WRITES_MAX: usize = 4_096;
 
-/// How long a revocation may wait for others.
-const REVOKE_TOGETHER: Duration = Duration::from_millis(100);
+/// How long a revocation may wait for others: what the hub has not written when it is killed is not revoked.
+const REVOKE_TOGETHER: Duration = Duration::from_millis(5);
 
 /// How often the log is pruned, and the pause between two of its short transactions.
 const PRUNE: Duration = Duration::from_secs(60);
