@@ -235,7 +235,7 @@ impl SessionState {
         let took_over = self.replace(claim);
         let known = opening.position.filter(|position| position.feed == head.feed && position.seq <= head.seq);
         let history = if opening.position.is_none() { opening.history } else { 0 };
-        info!(user.id = &*opening.user, conn = %conn.simple(), resumed, took_over, "connected");
+        info!(target: "audit", { user.id = &*opening.user, conn = %conn.simple(), resumed, took_over }, "connected");
         let mut live = Live {
             conn,
             claim,
@@ -476,7 +476,7 @@ impl SessionState {
     }
 
     fn dismiss(&mut self, mut live: Live, reason: Reason, retry: Option<Duration>) {
-        info!(user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str(), "connection ended");
+        info!(target: "audit", { user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str() }, "connection ended");
         self.count_end(&mut live, Ending::Bye(reason));
         if !reason.reconnect() {
             self.tenure.revoke(live.claim, self.now());
@@ -491,7 +491,7 @@ impl SessionState {
         if self.live.as_ref().is_some_and(|live| live.conn == conn)
             && let Some(mut live) = self.live.take()
         {
-            info!(user.id = &*self.arguments.user, conn = %conn.simple(), "connection gone");
+            info!(target: "audit", { user.id = &*self.arguments.user, conn = %conn.simple() }, "connection gone");
             self.count_end(&mut live, Ending::Gone);
             live.stop().close();
             self.tenure.end(self.now());

@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod event_stream;
 mod init;
+mod manager;
 mod send;
 mod serve;
 mod sessions;

@@ -113,8 +113,24 @@ pub struct Config {
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
+    /// Where the audit trail goes; `None`: with the rest of the log.
+    pub audit_log: Option<PathBuf>,
     /// Every setting as it was said and by whom, in the order of [`SETTINGS`]; empty values: not set.
     pub said: Vec<(&'static Setting, Given)>,
+}
+
+/// Settings that are taken over while the hub runs. (What lies in a file that a setting names is read again as well.)
+const RELOADED: &[&str] = &["default-lang", "host", "cors-origin", "frame-ancestors", "log"];
+
+/// What came of reading the settings again.
+#[derive(Clone, Debug)]
+pub struct Renewed {
+    /// As they are from now on.
+    pub config: Config,
+    /// The names of those that are others now.
+    pub changed: Vec<&'static str>,
+    /// The names of those that were changed, too, and stay as they were until the next start.
+    pub restart: Vec<&'static str>,
 }
 
 /// The defaults alone.
@@ -219,6 +235,7 @@ impl Config {
                 let filter = EnvFilter::try_new(text).map(|_| text.to_owned());
                 filter.map_err(|cause| format!("{cause}; a filter looks like info or info,alarm_hub::store=debug"))
             })?,
+            audit_log: read.optional("audit-log", file)?,
             log_format: match read.one("log-format", |text| value::one_of(text, &["pretty", "json"]))? {
                 0 => LogFormat::Pretty,
                 _ => LogFormat::Json,
@@ -229,6 +246,31 @@ impl Config {
         let place = |setting: &Setting| SETTINGS.iter().position(|other| other.name == setting.name);
         said.sort_by_key(|(setting, _)| place(setting));
         Ok(Self { said, ..config })
+    }
+
+    /// These settings with what of `read` can be taken over while the hub runs.
+    pub fn renewed(&self, read: Self) -> Renewed {
+        let mut said = self.said.clone();
+        let (mut changed, mut restart) = (Vec::new(), Vec::new());
+        for ((setting, given), (_, now)) in said.iter_mut().zip(&read.said) {
+            if given.values != now.values {
+                let names = if RELOADED.contains(&setting.name) { &mut changed } else { &mut restart };
+                names.push(setting.name);
+            }
+            if RELOADED.contains(&setting.name) {
+                *given = now.clone();
+            }
+        }
+        let config = Self {
+            default_languages: read.default_languages,
+            hosts: read.hosts,
+            cors_origins: read.cors_origins,
+            frame_ancestors: read.frame_ancestors,
+            log: read.log,
+            said,
+            ..self.clone()
+        };
+        Renewed { config, changed, restart }
     }
 
     /// Puts the settings together from `sources`.

@@ -139,8 +139,8 @@ fn user_id(user: &str) -> Result<Arc<str>, Problem> {
     Err(Problem::new(&problem::BAD_USER, detail))
 }
 
-/// All routes.
-pub fn routes(api: Api) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
+/// All routes, with the settings as they are when a request comes.
+pub fn routes(api: watch::Receiver<Api>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     let request = warp::method()
         .and(warp::path::full())
         .and(warp::query::raw().or_else(|_| async { Ok::<_, Infallible>((String::new(),)) }))
@@ -148,7 +148,7 @@ pub fn routes(api: Api) -> impl Filter<Extract = (Response,), Error = Infallible
         .and(warp::ext::optional())
         .and(body());
     request.then(move |method, path: warp::path::FullPath, query, headers, remote, body| {
-        let api = api.clone();
+        let api = api.borrow().clone();
         async move {
             let head = method == Method::HEAD;
             let method = if head { Method::GET } else { method };

@@ -14,7 +14,7 @@ pub mod wire;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use actors::{
-    hub::Settings,
+    hub::{HubMessage, Settings},
     poller::{Health, PollerMessage},
     tree::{TreeActor, TreeArguments, TreeMessage},
 };
@@ -31,6 +31,7 @@ pub struct Hub {
     metrics_address: Option<SocketAddr>,
     drain: Duration,
     root: ActorRef<TreeMessage>,
+    api: tokio::sync::watch::Sender<http::Api>,
 }
 
 impl Hub {
@@ -63,21 +64,21 @@ impl Hub {
         let actors = ractor::call!(root, TreeMessage::Actors)?;
         tokio::spawn(watch::wake_on_writes(db, actors.clone()));
         wait_until_read(&actors.borrow().poller.clone()).await;
-        let api = http::Api::new(&config, actors);
+        let api = tokio::sync::watch::Sender::new(http::Api::new(&config, actors));
         let mut addresses = Vec::with_capacity(config.listen.len());
         for &address in &config.listen {
             let listener = TcpListener::bind(address).await.map_err(|cause| format!("listen on {address}: {cause}"))?;
             addresses.push(listener.local_addr()?);
-            tokio::spawn(warp::serve(http::routes(api.clone())).incoming(listener).run());
+            tokio::spawn(warp::serve(http::routes(api.subscribe())).incoming(listener).run());
         }
         let mut metrics_address = None;
         if let Some(address) = config.metrics_listen {
             let listener = TcpListener::bind(address).await;
             let listener = listener.map_err(|cause| format!("listen on {address} for metrics: {cause}"))?;
             metrics_address = Some(listener.local_addr()?);
-            tokio::spawn(warp::serve(http::health::counted_alone(api)).incoming(listener).run());
+            tokio::spawn(warp::serve(http::health::counted_alone(api.subscribe())).incoming(listener).run());
         }
-        Ok(Self { addresses, metrics_address, drain: config.drain, root })
+        Ok(Self { addresses, metrics_address, drain: config.drain, root, api })
     }
 
     /// Where it listens, in the order of the settings.
@@ -88,6 +89,26 @@ impl Hub {
     /// Where it serves `/metrics` and nothing else.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// Serves requests by these settings from now on, as far as they are not of those that need a restart.
+    ///
+    /// # Errors
+    /// Whatever of it cannot be used; the settings before stay.
+    pub fn reload(&self, config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let actors = self.api.borrow().actors.clone();
+        self.api.send_replace(http::Api::new(config, actors));
+        Ok(())
+    }
+
+    /// Whether the actors answer, be the database readable or not.
+    pub async fn answers(&self) -> bool {
+        let actors = self.api.borrow().actors.borrow().clone();
+        let (hub, poller) = tokio::join!(
+            health::ask(&actors.hub, |reply| HubMessage::Session("".into(), reply)),
+            health::ask(&actors.poller, PollerMessage::Health)
+        );
+        hub.is_some() && poller.is_some()
     }
 
     /// Ends all connections with their `bye`, within the time that the settings allow.

@@ -1,31 +1,131 @@
-//! What the hub says about itself, to the standard error output. No token, ticket or text of an alarm is ever logged.
+//! What the hub says about itself: one line an event, to the standard error output. What somebody may have to account
+//! for (the target `audit`: who connected, displaced, published, was refused) goes to a file of its own if one is named.
+//! No token, ticket or text of an alarm is ever logged.
 
 use std::{
     error::Error,
-    io::{IsTerminal, stderr},
+    fmt::Write as _,
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal, Write, stderr},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 use crate::config::{Config, LogFormat};
 
-/// Begins to log as the settings say. Once a process.
-///
-/// # Errors
-/// If something else logs already.
-pub fn begin(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(&config.log)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    match config.log_format {
-        LogFormat::Pretty => lines.with_ansi(stderr().is_terminal()).try_init(),
-        LogFormat::Json => {
-            // A panic that prints itself would be the only line that is no JSON.
-            std::panic::set_hook(Box::new(|panic| {
-                let place = panic.location().map(ToString::to_string);
-                let said = panic.payload_as_str().unwrap_or("a value that is no text");
-                tracing::error!(panic.place = place, panic.said = said, "panicked");
-            }));
-            lines.json().flatten_event(true).try_init()
+type Problem = Box<dyn Error + Send + Sync>;
+
+/// The log while it is written.
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    audit: Option<Reopen>,
+}
+
+/// Makes the audit trail go on in another file.
+type Reopen = Box<dyn Fn(File) -> Result<(), reload::Error> + Send + Sync>;
+
+impl Log {
+    /// Begins to log as the settings say. Once a process.
+    ///
+    /// # Errors
+    /// If something else logs already, or if the file of the audit trail cannot be written.
+    pub fn begin(config: &Config) -> Result<Self, Problem> {
+        let (filter, handle) = reload::Layer::new(filter(config)?);
+        let lines = fmt::layer().with_writer(|| OneLine(stderr()));
+        let lines = match config.log_format {
+            LogFormat::Pretty => lines.with_ansi(stderr().is_terminal()).with_filter(filter).boxed(),
+            LogFormat::Json => {
+                // A panic that prints itself would be the only line that is no JSON.
+                std::panic::set_hook(Box::new(|panic| {
+                    let place = panic.location().map(ToString::to_string);
+                    let said = panic.payload_as_str().unwrap_or("a value that is no text");
+                    tracing::error!(panic.place = place, panic.said = said, "panicked");
+                }));
+                lines.json().flatten_event(true).with_filter(filter).boxed()
+            }
+        };
+        let mut layers = vec![lines];
+        let mut audit = None;
+        if let Some(path) = &config.audit_log {
+            let trail = fmt::layer().json().flatten_event(true).with_writer(Arc::new(append(path)?));
+            let (trail, handle) = reload::Layer::new(trail);
+            layers.push(trail.with_filter(Targets::new().with_target("audit", LevelFilter::INFO)).boxed());
+            let reopen = move |file| handle.modify(|trail| *trail.writer_mut() = Arc::new(file));
+            audit = Some(Box::new(reopen) as Reopen);
         }
+        tracing_subscriber::registry().with(layers).try_init()?;
+        Ok(Self { filter: handle, audit })
+    }
+
+    /// Logs what the settings say from now on, and opens the file of the audit trail again, which may have been moved
+    /// away.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the trail then goes on where it was.
+    pub fn reload(&self, config: &Config) -> Result<(), Problem> {
+        self.filter.reload(filter(config)?)?;
+        if let (Some(reopen), Some(path)) = (&self.audit, &config.audit_log) {
+            reopen(append(path)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn filter(config: &Config) -> Result<EnvFilter, Problem> {
+    let mut filter = config.log.clone();
+    if config.audit_log.is_some() {
+        filter.push_str(",audit=off"); // it has a place of its own
+    }
+    Ok(EnvFilter::try_new(filter)?)
+}
+
+fn append(path: &Path) -> Result<File, Problem> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path);
+    file.map_err(|cause| format!("the audit log {}: {cause}", path.display()).into())
+}
+
+/// Writes what comes in one piece as one line: an event is read alone, whatever is in its fields.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let inner = event.strip_suffix(b"\n").unwrap_or(event);
+        if inner.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            let mut line = String::with_capacity(event.len() + 16);
+            for letter in String::from_utf8_lossy(inner).chars() {
+                match letter {
+                    '\n' | '\r' => write!(line, "{}", letter.escape_default()).map_err(io::Error::other)?,
+                    _ => line.push(letter),
+                }
+            }
+            line.push('\n');
+            self.0.write_all(line.as_bytes())?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        let mut written = OneLine(Vec::new());
+        written.write_all("WARN cause=no such\r\ntable: 알람\n".as_bytes()).unwrap();
+        written.write_all(b"INFO next\n").unwrap();
+        assert_eq!(String::from_utf8(written.0).unwrap(), "WARN cause=no such\\r\\ntable: 알람\nINFO next\n");
     }
 }

@@ -11,26 +11,26 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::{Failure, quoted};
+use super::{Failure, manager::Manager, quoted};
 use crate::{
     Hub,
     auth::key::Key,
     config::{Auth, Config, Flags, LogFormat, Sources},
-    log,
+    log::Log,
 };
 
 /// What the end may take beyond `--drain` before it is cut off: the hub keeps the time itself.
 const GRACE: Duration = Duration::from_millis(500);
 
 pub async fn run(flags: Flags) -> Result<(), Failure> {
-    let sources = Sources::read(flags, std::env::vars_os())?;
+    let sources = Sources::read(flags.clone(), std::env::vars_os())?;
     let config = Config::from_sources(&sources)?;
-    log::begin(&config)?;
+    let log = Log::begin(&config)?;
     for warning in sources.warnings() {
         warn!("{warning}");
     }
     let format = config.log_format;
-    let served = serve(config).await;
+    let served = serve(flags, config, &log).await;
     served.map_err(|error| match format {
         LogFormat::Pretty => Failure::from(error),
         // Whoever reads JSON reads nothing else.
@@ -41,13 +41,14 @@ pub async fn run(flags: Flags) -> Result<(), Failure> {
     })
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn serve(flags: Flags, mut config: Config, log: &Log) -> Result<(), Box<dyn Error + Send + Sync>> {
     look_around(&config)?;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => info!(limit, "descriptors that may be open"),
         Err(cause) => warn!(%cause, "the limit of open descriptors cannot be raised"),
     }
     let mut signals = Signals::new()?;
+    let mut hangups = signal(SignalKind::hangup())?;
     let hub = tokio::select! {
         hub = Hub::start(config.clone()) => hub?,
         () = signals.next() => return Ok(()),
@@ -60,8 +61,16 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     }
     // Whoever started the hub may not read what it says: that is no reason to end.
     let _ = writeln!(io::stdout(), "{}", welcome(&config, hub.addresses()));
-    signals.next().await;
+    let mut manager = Manager::ready();
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = hangups.recv() => reload(&flags, &mut config, log, &hub),
+            () = manager.due() => manager.tell(&hub).await,
+        }
+    }
     info!(drain = ?config.drain, "stopping; a second signal ends at once");
+    manager.stopping();
     tokio::select! {
         drained = tokio::time::timeout(config.drain + GRACE, hub.drain()) => match drained {
             Ok(()) => info!("stopped"),
@@ -70,6 +79,24 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error + Send + Sync>> {
         () = signals.next() => return Err("ended at once by a second signal".into()),
     }
     Ok(())
+}
+
+/// Reads the settings again and takes over what can be taken over; the old ones stay if one cannot be read.
+fn reload(flags: &Flags, config: &mut Config, log: &Log, hub: &Hub) {
+    let read = Sources::read(flags.clone(), std::env::vars_os()).and_then(|sources| Config::from_sources(&sources));
+    let read = match read {
+        Ok(read) => config.renewed(read),
+        Err(refused) => return error!(cause = %refused, "the settings stay as they were"),
+    };
+    if let Err(cause) = log.reload(&read.config).and_then(|()| hub.reload(&read.config)) {
+        let _ = log.reload(config); // it could be written before
+        return error!(%cause, "the settings stay as they were");
+    }
+    info!(changed = read.changed.join(" "), "read the settings again");
+    if !read.restart.is_empty() {
+        warn!(settings = read.restart.join(" "), "these were changed too, and need a restart");
+    }
+    *config = read.config;
 }
 
 /// SIGTERM and SIGINT.

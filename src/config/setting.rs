@@ -254,6 +254,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(OPERATION, "log", Kind::Text, "FILTER", "info", "What to log, as in debug or info,alarm_hub::store=debug"),
     setting(OPERATION, "log-format", Kind::Text, "pretty|json", "pretty", "How to log, to the standard error output"),
+    setting(
+        OPERATION,
+        "audit-log",
+        Kind::Text,
+        "FILE",
+        "",
+        "Where to write who connected, displaced, published and was refused, one JSON a line, instead of into the log",
+    ),
 ];
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use serde_json::json;
+use tokio::sync::watch;
 use warp::{
     Filter, Reply,
     http::{HeaderValue, Method, StatusCode, header},
@@ -47,9 +48,9 @@ pub async fn counted(api: &Api) -> Response {
 }
 
 /// The routes of a listener that has nothing but `/metrics`, for whoever can reach it.
-pub fn counted_alone(api: Api) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
+pub fn counted_alone(api: watch::Receiver<Api>) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
     warp::method().and(warp::path::full()).then(move |method: Method, path: warp::path::FullPath| {
-        let api = api.clone();
+        let api = api.borrow().clone();
         async move {
             match (path.as_str(), method) {
                 ("/metrics", Method::GET | Method::HEAD) => counted(&api).await,

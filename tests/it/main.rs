@@ -5,6 +5,7 @@ mod clients;
 mod health;
 mod metrics;
 mod readme;
+mod reload;
 mod user_session;
 mod watch;
 
@@ -12,7 +13,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
 };
 
@@ -27,13 +28,24 @@ struct Hub {
 impl Hub {
     /// Starts the binary in a directory, on its default database or a named one, and waits until it says where it is.
     fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(directory, arguments, Stdio::null())
+    }
+
+    /// The same, and what it logs.
+    fn start_logged(directory: &Path, arguments: &[&str]) -> (Self, ChildStderr) {
+        let mut hub = Self::spawn(directory, arguments, Stdio::piped());
+        let log = hub.process.stderr.take().expect("it is piped");
+        (hub, log)
+    }
+
+    fn spawn(directory: &Path, arguments: &[&str], stderr: Stdio) -> Self {
         let listen: &[&str] = if arguments.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
         let mut process = Command::new(env!("CARGO_BIN_EXE_alarm-hub"))
             .args(listen)
             .args(arguments)
             .current_dir(directory)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
         let mut said = String::new();

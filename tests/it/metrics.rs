@@ -97,18 +97,12 @@ fn what_happens_is_counted_and_no_user_is_named() {
 }
 
 /// A hub whose metrics have an address of their own; that address.
-fn with_own_listener(directory: &Path) -> (Helper, String) {
-    let mut hub = Command::new(env!("CARGO_BIN_EXE_alarm-hub"))
-        .args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-format", "json"])
-        .current_dir(directory)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let lines = BufReader::new(hub.stderr.take().unwrap()).lines();
-    let said = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).expect("JSON"));
-    let line = { said }.find(|line| line["message"] == "serving metrics").expect("it says where");
-    (Helper(hub), line["address"].as_str().unwrap().to_owned())
+fn with_own_listener(directory: &Path) -> (Hub, String) {
+    let (hub, log) = Hub::start_logged(directory, &["--metrics-listen", "127.0.0.1:0", "--log-format", "json"]);
+    let mut events =
+        BufReader::new(log).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).expect("JSON"));
+    let event = events.find(|event| event["message"] == "serving metrics").expect("it says where");
+    (hub, event["address"].as_str().unwrap().to_owned())
 }
 
 #[test]
