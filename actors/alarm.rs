@@ -67,9 +67,9 @@ pub struct Change {
     pub id: Arc<str>,
     /// The last entry of this alarm in the round.
     pub last: u64,
-    /// Its rows when the round started.
+    /// Its rows when the round started, by their `lang`.
     pub before: Vec<Translation>,
-    /// Its rows when the round ended.
+    /// Its rows when the round ended, by their `lang`.
     pub after: Vec<Translation>,
     /// When it last came into sight, for each user that a row names and for everybody else (`None`).
     arrivals: Vec<(Option<Arc<str>>, Option<u64>)>,
@@ -90,10 +90,10 @@ impl Change {
     /// Puts together what the log and the table tell of one alarm.
     ///
     /// `entries` are all of this alarm's in the round, in order, at least one; `after` are its rows at the end of it.
-    pub fn new(id: Arc<str>, entries: &[Entry], after: Vec<Translation>) -> Self {
+    pub fn new(id: Arc<str>, entries: &[Entry], mut after: Vec<Translation>) -> Self {
         let last = entries.last().map_or(0, |entry| entry.seq);
         let mut rows = rows_before(entries, &after);
-        let before: Vec<Translation> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
+        let mut before: Vec<Translation> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
 
         let mut users: Vec<Option<Arc<str>>> = vec![None];
         let named = entries.iter().filter_map(|entry| entry.before.as_ref()).chain(&after);
@@ -123,11 +123,14 @@ impl Change {
                 *seen = now;
             }
         }
+        sort(&mut before);
+        sort(&mut after);
         Self { id, last, before, after, arrivals }
     }
 
     /// An alarm that the log no longer (or never) tells of: it is simply there, since `seq`.
-    pub fn standing(id: Arc<str>, seq: u64, rows: Vec<Translation>) -> Self {
+    pub fn standing(id: Arc<str>, seq: u64, mut rows: Vec<Translation>) -> Self {
+        sort(&mut rows);
         let mut arrivals = vec![(None, None)];
         for row in &rows {
             match &row.audience {
@@ -170,6 +173,12 @@ impl Change {
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
         self.arrivals.iter().filter_map(|(user, _)| user.as_ref())
     }
+}
+
+/// Puts the rows of an alarm into the one order that they have everywhere, so that the choice among equals is the same
+/// however they were put together.
+fn sort(rows: &mut [Translation]) {
+    rows.sort_unstable_by(|a, b| a.lang.cmp(&b.lang));
 }
 
 /// The rows at the start of the stretch that `entries` cover: each touched row as its first entry tells, in the order

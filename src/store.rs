@@ -253,7 +253,7 @@ fn rows(connection: &Connection, id: &Arc<str>, aliases: &Aliases) -> rusqlite::
     let isn_dt = if columns.0 { "isn_dt" } else { "NULL" };
     let user = if columns.1 { "user_id" } else { "NULL" };
     // An id may be stored as text or as a number: both are looked up, by the table's own index.
-    let sql = format!("SELECT lang, message, {isn_dt}, {user} FROM alarm WHERE id IN (?1, ?2)");
+    let sql = format!("SELECT lang, message, {isn_dt}, {user} FROM alarm WHERE id IN (?1, ?2) ORDER BY lang");
     let number = id.parse::<i64>().ok().filter(|number| number.to_string() == **id);
     let mut statement = connection.prepare_cached(&sql)?;
     statement.query_map(params![&**id, number], |row| translation(id, row, 0, aliases))?.collect()
