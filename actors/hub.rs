@@ -35,6 +35,10 @@ const PAGE: usize = 512;
 /// How often what is remembered of absent users is looked through.
 const FORGET: Duration = Duration::from_secs(60);
 
+/// Absent users of whom something is remembered at most, at some 250 bytes each. Of further ones a superseded page may
+/// come back once.
+const ABSENT_MAX: usize = 1_000_000;
+
 /// User → session.
 pub struct HubActor;
 
@@ -152,12 +156,12 @@ pub enum HubMessage {
         /// How many.
         count: u16,
     },
-    /// A claim of this user is worth nothing any more.
-    Revoked {
-        /// Whose.
+    /// A session tells who owns the stream and what is revoked.
+    Tenure {
+        /// Whose stream.
         user: Arc<str>,
-        /// Up to which.
-        claim: Claim,
+        /// As it is now.
+        tenure: Tenure,
     },
     /// A session has no live connection; it may be ended if it was sent no more than these connects.
     Idle {
@@ -165,8 +169,6 @@ pub enum HubMessage {
         user: Arc<str>,
         /// Connects that it handled.
         connects: u64,
-        /// What is to be remembered.
-        tenure: Tenure,
     },
     /// Something was counted.
     Counted(Tally),
@@ -233,6 +235,8 @@ pub struct HubState {
 struct Slot {
     actor: ActorRef<SessionMessage>,
     connects: u64,
+    /// As the session told last.
+    tenure: Tenure,
 }
 
 impl HubState {
@@ -247,10 +251,12 @@ impl HubState {
         };
         let user = opening.user.clone();
         if !self.sessions.contains_key(&user) {
-            match self.spawn(user.clone()).await {
+            let tenure = self.absent.get(&user).copied().unwrap_or_default();
+            match self.spawn(user.clone(), tenure).await {
                 Ok(actor) => {
+                    self.absent.remove(&user);
                     self.users.insert(actor.get_id(), user.clone());
-                    self.sessions.insert(user.clone(), Slot { actor, connects: 0 });
+                    self.sessions.insert(user.clone(), Slot { actor, connects: 0, tenure });
                 }
                 Err(cause) => {
                     error!(user.id = &*user, %cause, "cannot start a session");
@@ -265,8 +271,7 @@ impl HubState {
         let _ = slot.actor.cast(connect); // a session that failed drops the reply, and the client comes back
     }
 
-    async fn spawn(&mut self, user: Arc<str>) -> Result<ActorRef<SessionMessage>, ractor::SpawnErr> {
-        let tenure = self.absent.get(&user).copied().unwrap_or_default();
+    async fn spawn(&mut self, user: Arc<str>, tenure: Tenure) -> Result<ActorRef<SessionMessage>, ractor::SpawnErr> {
         let (origin, settings, hub) = (self.origin, self.settings, self.myself.clone());
         let arguments = SessionArguments { user, tenure, origin, settings, delays: self.delays.clone(), hub };
         // Starting a session only moves its arguments: this waits for a turn of the scheduler and nothing else.
@@ -321,25 +326,33 @@ impl HubState {
         let _ = self.archive.cast(ArchiveMessage::Page { session, conn, at, until, round }); // restarted, asked again
     }
 
-    fn idle(&mut self, user: Arc<str>, connects: u64, tenure: Tenure) {
-        let Some(slot) = self.sessions.get(&user) else { return };
-        if slot.connects != connects {
+    fn idle(&mut self, user: &Arc<str>, connects: u64) {
+        if self.sessions.get(user).is_none_or(|slot| slot.connects != connects) {
             return; // a connect is on its way to it
         }
-        if let Some(slot) = self.sessions.remove(&user) {
-            self.users.remove(&slot.actor.get_id());
-            slot.actor.stop(None);
-        }
-        if tenure.is_forgettable(self.origin.elapsed()) {
-            self.absent.remove(&user);
-        } else {
-            self.absent.insert(user, tenure);
+        if let Some(Slot { actor, tenure, .. }) = self.sessions.remove(user) {
+            self.users.remove(&actor.get_id());
+            let _ = actor.drain(); // it answers what it was asked before; one that ended needs no end
+            self.keep(user.clone(), tenure);
         }
     }
 
-    fn revoked(&mut self, user: Arc<str>, claim: Claim) {
-        self.absent.entry(user.clone()).or_default().revoke(claim, self.origin.elapsed());
-        let _ = self.archive.cast(ArchiveMessage::Revoke { user, claim }); // at worst a day's protection is lost
+    fn tenure(&mut self, user: Arc<str>, tenure: Tenure) {
+        let Some(slot) = self.sessions.get_mut(&user) else { return };
+        let before = std::mem::replace(&mut slot.tenure, tenure);
+        if let Some((claim, _)) = tenure.revoked
+            && before.revoked.is_none_or(|(revoked, _)| revoked < claim)
+        {
+            let _ = self.archive.cast(ArchiveMessage::Revoke { user, claim }); // at worst a day's protection is lost
+        }
+    }
+
+    /// Remembers what still counts of a user who is not there.
+    fn keep(&mut self, user: Arc<str>, tenure: Tenure) {
+        let room = self.absent.len() < ABSENT_MAX;
+        if room && !tenure.is_forgettable(self.origin.elapsed()) {
+            self.absent.insert(user, tenure);
+        }
     }
 
     fn forget(&mut self) {
@@ -420,9 +433,13 @@ impl HubState {
         }
     }
 
+    /// A session ended that was not asked to: its connection with it.
     fn ended(&mut self, id: ActorId) {
-        if let Some(user) = self.users.remove(&id) {
-            self.sessions.remove(&user);
+        if let Some(user) = self.users.remove(&id)
+            && let Some(Slot { mut tenure, .. }) = self.sessions.remove(&user)
+        {
+            tenure.end(self.origin.elapsed());
+            self.keep(user, tenure);
         }
     }
 }
@@ -480,8 +497,8 @@ impl Actor for HubActor {
                 let ask = ArchiveMessage::Origin { session, conn, user, count };
                 let _ = state.archive.cast(ask); // restarted: the client's hello is late until it comes back
             }
-            HubMessage::Revoked { user, claim } => state.revoked(user, claim),
-            HubMessage::Idle { user, connects, tenure } => state.idle(user, connects, tenure),
+            HubMessage::Tenure { user, tenure } => state.tenure(user, tenure),
+            HubMessage::Idle { user, connects } => state.idle(&user, connects),
             HubMessage::Counted(tally) => state.tally.add(&tally),
             HubMessage::Acknowledged { user, id, acknowledged } => {
                 if let Some(slot) = state.sessions.get(&user) {

@@ -20,6 +20,7 @@
 pub mod alarm;
 pub mod archive;
 pub mod claim;
+pub mod connection;
 pub mod delivery;
 pub mod histogram;
 pub mod hub;

@@ -21,9 +21,9 @@ use crate::{
     hub::HubMessage,
 };
 
-/// A commit may become visible a little later than the file tells of it: so often is it looked for again, so far apart.
-const LOOK_AGAIN: u32 = 3;
-const LOOK_AGAIN_AFTER: Duration = Duration::from_micros(500);
+/// A commit becomes visible a little later than the file tells of it, much later if its writer is interrupted just then:
+/// so soon after a wake-up it is looked for again, and then after twice the time again and again, up to the interval.
+const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
 /// How long a writer may hold the database before readers are told that nothing can be read.
 const LOCKED_FOR_LONG: Duration = Duration::from_secs(10);
@@ -111,7 +111,8 @@ pub struct PollerState {
     /// Away while a look is under way.
     source: Option<Box<dyn Source>>,
     at: Option<(Position, Option<Round>)>,
-    woken: u32,
+    /// The next pause, if nothing is found.
+    pause: Duration,
     timer: Option<JoinHandle<()>>,
     failing_since: Option<Instant>,
     told_down: bool,
@@ -120,7 +121,7 @@ pub struct PollerState {
 
 impl PollerState {
     fn wake(&mut self) {
-        self.woken = LOOK_AGAIN;
+        self.pause = LOOK_AGAIN.min(self.interval);
         self.look();
     }
 
@@ -150,11 +151,11 @@ impl PollerState {
             Ok(found) => {
                 self.succeeded();
                 match found {
-                    Found::Nothing if self.woken > 0 => {
-                        self.woken -= 1;
-                        LOOK_AGAIN_AFTER
+                    Found::Nothing => {
+                        let pause = self.pause;
+                        self.pause = (pause * 2).min(self.interval);
+                        pause
                     }
-                    Found::Nothing => self.interval,
                     Found::Page(at, round, changes) => {
                         self.at = Some((at, round));
                         self.health.changes += changes as u64;
@@ -280,7 +281,7 @@ impl Actor for PollerActor {
             myself,
             source: Some(arguments.source),
             at: None,
-            woken: 0,
+            pause: arguments.interval,
             timer: None,
             failing_since: None,
             told_down: false,

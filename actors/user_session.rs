@@ -4,12 +4,11 @@
 //! live comes with the hint; what lies further back is asked for by position ([`HubMessage::Pull`]).
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, concurrency::JoinHandle};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -20,26 +19,14 @@ use uuid::Uuid;
 use crate::{
     alarm::Position,
     claim::{Claim, Decision, Tenure},
-    delivery::{Delivery, Stop},
+    connection::{Beginning, Connection, Tick},
     histogram::Histogram,
     hub::{Answer, HubMessage, Opening, Session, Settings},
     memory::Bulletin,
-    sink::{self, Block, Event, Reason, Sink},
+    sink::{self, Event, Reason},
     spread,
     tally::{Ending, Tally},
 };
-
-/// How long a full sink may stay without moving before its connection is ended.
-pub const STALL: Duration = Duration::from_secs(5);
-
-/// How long an answer to a [`HubMessage::Pull`] may take before it is asked again.
-const PULL_AGAIN: Duration = Duration::from_secs(5);
-
-/// How long to wait before asking again for what could not be read.
-const PULL_LATER: Duration = Duration::from_secs(1);
-
-/// Control events that wait for room at most.
-const OWED_MAX: usize = 64;
 
 /// Refusals after which a client that comes back all the same is made to wait, and how soon they must follow.
 const REFUSALS: u32 = 3;
@@ -91,6 +78,8 @@ pub enum SessionMessage {
     Describe(mpsc::Sender<Session>),
     /// Hand what was counted to the hub.
     Count(Arc<Receipt>),
+    /// Refusals need not be remembered any longer: offer to be ended, if nobody is connected.
+    Rest,
 }
 
 /// The answer to a [`HubMessage::Pull`].
@@ -100,23 +89,6 @@ pub enum Pulled {
     Pages(Vec<Arc<Bulletin>>, bool),
     /// It cannot be read now.
     Failed,
-}
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tick {
-    /// The next ping is due.
-    Beat,
-    /// The sink has room again.
-    Room,
-    /// An alarm waited long enough for the reader's first language.
-    Settled,
-    /// The sink was full this long; the number of the wait.
-    Stalled(u64),
-    /// The answer to this pull should be there, or it is time to ask again.
-    Pull(u64),
-    /// The permission ends.
-    Expired,
 }
 
 /// Travels with a page to every session; the last one to drop it tells that all have handled the page. That is what
@@ -164,32 +136,7 @@ pub struct SessionState {
     connects: u64,
     refusals: u32,
     refused: Option<Instant>,
-    live: Option<Live>,
-}
-
-/// The one live connection.
-struct Live {
-    conn: Uuid,
-    claim: Claim,
-    sink: Sink,
-    delivery: Delivery,
-    head: u64,
-    since: SystemTime,
-    took_over: bool,
-    delivered: u64,
-    /// When the oldest change was made that came live and may not have been offered yet.
-    fresh: Option<Instant>,
-    /// The hello that waits until `?history` is known to begin somewhere.
-    greeting: Option<Event>,
-    /// Whether a page of the past may have to be announced as incomplete.
-    gap_matters: bool,
-    owed: VecDeque<Event>,
-    waits_for_room: bool,
-    waits: u64,
-    settles: Option<Instant>,
-    pull: Option<u64>,
-    pulls: u64,
-    timers: Vec<JoinHandle<()>>,
+    live: Option<Connection>,
 }
 
 impl SessionState {
@@ -233,48 +180,14 @@ impl SessionState {
             return self.idle();
         }
         let took_over = self.replace(claim);
-        let known = opening.position.filter(|position| position.feed == head.feed && position.seq <= head.seq);
-        let history = if opening.position.is_none() { opening.history } else { 0 };
         info!(target: "audit", { user.id = &*opening.user, conn = %conn.simple(), resumed, took_over }, "connected");
-        let mut live = Live {
-            conn,
-            claim,
-            sink,
-            delivery: Delivery::new(opening.user.clone(), opening.languages, settings.settle, known.unwrap_or(head)),
-            head: head.seq,
-            since: SystemTime::now(),
-            took_over,
-            delivered: 0,
-            fresh: None,
-            greeting: Some(hello),
-            gap_matters: known.is_some(),
-            owed: VecDeque::new(),
-            waits_for_room: false,
-            waits: 0,
-            settles: None,
-            pull: None,
-            pulls: 0,
-            timers: Vec::new(),
-        };
-        if opening.position.is_some() && known.is_none() {
-            live.owed.push_back(Event::Reset);
-        }
-        if down_since.is_some() {
-            live.owed.push_back(Event::Status { down_since });
-        }
         self.count(Tally::opened());
         self.tenure.begin(claim, self.now());
-        self.live = Some(live);
-        self.beat();
-        if let Some(expires) = opening.expires {
-            self.after(expires.duration_since(SystemTime::now()).unwrap_or_default(), Tick::Expired);
-        }
-        if history > 0 {
-            let ask = HubMessage::Origin { session: self.myself.clone(), conn, user: opening.user, count: history };
-            let _ = self.arguments.hub.cast(ask); // without its parent a session is about to end
-        } else {
-            self.greet();
-        }
+        self.tell_tenure();
+        let beginning = Beginning { conn, claim, sink, opening, hello, head, down_since, took_over };
+        let (myself, hub) = (self.myself.clone(), self.arguments.hub.clone());
+        self.live = Some(Connection::begin(beginning, settings, myself, hub));
+        self.go_on(Connection::advance);
     }
 
     /// Lets go of the live connection for one with this claim; whether it was another one's.
@@ -285,7 +198,7 @@ impl SessionState {
             self.dismiss(live, Reason::Superseded, None);
         } else {
             self.count_end(&mut live, Ending::Resumed);
-            live.stop().close(); // the same page is back
+            live.close(); // the same page is back
         }
         superseded
     }
@@ -300,169 +213,20 @@ impl SessionState {
         } else {
             Duration::ZERO
         };
+        let myself = self.myself.clone();
         tokio::spawn(async move {
             sleep(hold).await;
             let _ = reply.send(Answer::Refused); // whoever asked may have given up
+            sleep(REFUSALS_WITHIN).await;
+            let _ = myself.cast(SessionMessage::Rest); // a session that ended rests
         });
-        self.idle();
     }
 
-    /// Says hello and goes on from there.
-    fn greet(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        let Some(hello) = live.greeting.take() else { return };
-        let blocks = vec![Block { event: hello, at: live.delivery.at() }];
-        if live.sink.greet(blocks).is_err() {
-            return self.end(Reason::Lagging, Duration::ZERO);
+    /// Lets the live connection take a step, and ends it if that is the end.
+    fn go_on(&mut self, step: impl FnOnce(&mut Connection) -> Result<(), Reason>) {
+        if let Some(Err(reason)) = self.live.as_mut().map(step) {
+            self.end(reason, Duration::ZERO);
         }
-        self.advance();
-    }
-
-    /// Takes what there is, as far as there is room, and arranges to be woken for the rest.
-    fn advance(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        if live.greeting.is_some() || live.waits_for_room {
-            return;
-        }
-        let (at, room, owed) =
-            (live.delivery.at(), live.sink.room(), u32::try_from(live.owed.len()).unwrap_or(u32::MAX));
-        if room < owed {
-            return self.wait_for_room(owed);
-        }
-        let mut blocks: Vec<Block> = live.owed.drain(..).map(|event| Block { event, at }).collect();
-        let (more, stop) = live.delivery.take(room - owed, live.sink.capacity(), Instant::now());
-        live.delivered += more.len() as u64;
-        let made = live.fresh.filter(|_| !more.is_empty());
-        if stop == Stop::Empty {
-            live.fresh = None;
-        }
-        blocks.extend(more);
-        if !blocks.is_empty() && live.sink.offer(blocks, made).is_err() {
-            return self.end(Reason::Lagging, Duration::ZERO); // the feed is gone; that there is room was made sure of
-        }
-        match stop {
-            Stop::Empty if live.delivery.at().seq < live.head && live.pull.is_none() => self.pull(),
-            Stop::Empty => {}
-            Stop::Room(needed) => self.wait_for_room(needed),
-            Stop::Settle(until) if live.settles == Some(until) => {}
-            Stop::Settle(until) => {
-                live.settles = Some(until);
-                self.after(until.duration_since(Instant::now()), Tick::Settled);
-            }
-        }
-    }
-
-    fn wait_for_room(&mut self, needed: u32) {
-        let Some(live) = &mut self.live else { return };
-        live.waits_for_room = true;
-        live.waits += 1;
-        // Half of it, so that a reader is not woken for each alarm that it takes.
-        let room = live.sink.room_again(needed.max(live.sink.capacity() / 2));
-        let (conn, wait, myself) = (live.conn, live.waits, self.myself.clone());
-        live.timers.retain(|timer| !timer.is_finished());
-        live.timers.push(tokio::spawn(async move {
-            room.await;
-            let _ = myself.cast(SessionMessage::Tick(conn, Tick::Room)); // a session that ended needs none
-        }));
-        self.after(STALL, Tick::Stalled(wait));
-    }
-
-    fn pull(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        live.pulls += 1;
-        live.pull = Some(live.pulls);
-        let ask = HubMessage::Pull {
-            session: self.myself.clone(),
-            conn: live.conn,
-            at: Position { feed: live.delivery.at().feed, seq: live.delivery.end() },
-            round: live.delivery.round(),
-        };
-        let pull = live.pulls;
-        let _ = self.arguments.hub.cast(ask); // without its parent a session is about to end
-        self.after(PULL_AGAIN, Tick::Pull(pull));
-    }
-
-    fn pulled(&mut self, pulled: Pulled) {
-        let Some(live) = &mut self.live else { return };
-        let Some(pull) = live.pull.take() else { return };
-        match pulled {
-            Pulled::Pages(pages, expired) => {
-                if expired && live.gap_matters {
-                    live.owed.push_back(Event::Gap);
-                }
-                live.gap_matters = false;
-                for page in pages {
-                    live.head = live.head.max(page.batch.to);
-                    live.delivery.push(page, false);
-                }
-                self.advance();
-            }
-            Pulled::Failed => {
-                live.pull = Some(pull);
-                self.after(PULL_LATER, Tick::Pull(pull));
-            }
-        }
-    }
-
-    fn news(&mut self, bulletin: Arc<Bulletin>) {
-        let Some(live) = &mut self.live else { return };
-        if bulletin.batch.feed != live.delivery.at().feed {
-            return;
-        }
-        live.head = live.head.max(bulletin.batch.to);
-        if live.pull.is_none() && live.greeting.is_none() {
-            live.fresh.get_or_insert(bulletin.batch.made);
-            live.delivery.push(bulletin, true);
-        }
-        self.advance();
-    }
-
-    fn tick(&mut self, tick: Tick) {
-        let Some(live) = &mut self.live else { return };
-        match tick {
-            Tick::Beat => {
-                if live.greeting.is_none() {
-                    let ping = Block { event: Event::Ping, at: live.delivery.at() };
-                    let _ = live.sink.offer(vec![ping], None); // a full sink shows that there is life
-                }
-                self.beat();
-            }
-            Tick::Room => {
-                live.waits_for_room = false;
-                self.advance();
-            }
-            Tick::Settled => {
-                live.settles = None;
-                self.advance();
-            }
-            Tick::Stalled(wait) if live.waits_for_room && live.waits == wait => {
-                self.end(Reason::Lagging, Duration::ZERO)
-            }
-            Tick::Pull(pull) if live.pull == Some(pull) => self.pull(),
-            Tick::Stalled(_) | Tick::Pull(_) => {}
-            Tick::Expired => self.end(Reason::Expired, Duration::ZERO),
-        }
-    }
-
-    fn tell(&mut self, event: Event) {
-        let Some(live) = &mut self.live else { return };
-        if let Event::Status { .. } = event {
-            live.owed.retain(|owed| !matches!(owed, Event::Status { .. }));
-        }
-        live.owed.push_back(event);
-        if live.owed.len() > OWED_MAX {
-            return self.end(Reason::Lagging, Duration::ZERO);
-        }
-        self.advance();
-    }
-
-    fn reset(&mut self, head: Position) {
-        let Some(live) = &mut self.live else { return };
-        live.delivery.jump(head);
-        live.head = head.seq;
-        live.pull = None;
-        live.gap_matters = false;
-        self.tell(Event::Reset);
     }
 
     /// Ends the live connection with a `bye`.
@@ -475,16 +239,19 @@ impl SessionState {
         }
     }
 
-    fn dismiss(&mut self, mut live: Live, reason: Reason, retry: Option<Duration>) {
+    fn dismiss(&mut self, mut live: Connection, reason: Reason, retry: Option<Duration>) {
         info!(target: "audit", { user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str() }, "connection ended");
         self.count_end(&mut live, Ending::Bye(reason));
         if !reason.reconnect() {
             self.tenure.revoke(live.claim, self.now());
-            let revoked = HubMessage::Revoked { user: self.arguments.user.clone(), claim: live.claim };
-            let _ = self.arguments.hub.cast(revoked); // without its parent a session is about to end
         }
-        let at = live.delivery.at();
-        live.stop().bye(Block { event: Event::Bye { reason, retry }, at });
+        live.bye(reason, retry);
+    }
+
+    /// Lets the hub know who owns the stream and what is revoked: it outlives the session.
+    fn tell_tenure(&self) {
+        let tenure = HubMessage::Tenure { user: self.arguments.user.clone(), tenure: self.tenure };
+        let _ = self.arguments.hub.cast(tenure); // without its parent a session is about to end
     }
 
     fn gone(&mut self, conn: Uuid) {
@@ -493,7 +260,7 @@ impl SessionState {
         {
             info!(target: "audit", { user.id = &*self.arguments.user, conn = %conn.simple() }, "connection gone");
             self.count_end(&mut live, Ending::Gone);
-            live.stop().close();
+            live.close();
             self.tenure.end(self.now());
             self.idle();
         }
@@ -502,8 +269,8 @@ impl SessionState {
     /// Offers itself to be ended, unless a connection is live.
     fn idle(&self) {
         if self.live.is_none() {
-            let (user, tenure) = (self.arguments.user.clone(), self.tenure);
-            let idle = HubMessage::Idle { user, connects: self.connects, tenure };
+            self.tell_tenure();
+            let idle = HubMessage::Idle { user: self.arguments.user.clone(), connects: self.connects };
             let _ = self.arguments.hub.cast(idle); // without its parent a session is about to end
         }
     }
@@ -512,51 +279,10 @@ impl SessionState {
         let _ = self.arguments.hub.cast(HubMessage::Counted(tally)); // without its parent a session is about to end
     }
 
-    fn count_end(&self, live: &mut Live, ending: Ending) {
-        let mut tally = live.delivery.tally.take();
+    fn count_end(&self, live: &mut Connection, ending: Ending) {
+        let mut tally = live.tally();
         tally.end(ending);
         self.count(tally);
-    }
-
-    fn describe(&self, to: &mpsc::Sender<Session>) {
-        if let Some(live) = &self.live {
-            let session = Session {
-                user: self.arguments.user.clone(),
-                conn: live.conn,
-                languages: live.delivery.languages().tags(),
-                since: live.since,
-                took_over: live.took_over,
-                delivered: live.delivered,
-                at: live.delivery.at(),
-                queued: live.sink.queued(),
-            };
-            let _ = to.try_send(session); // whoever asked may have given up
-        }
-    }
-
-    fn beat(&mut self) {
-        let heartbeat = self.arguments.settings.heartbeat;
-        self.after(spread(heartbeat.mul_f32(0.8), heartbeat), Tick::Beat);
-    }
-
-    fn after(&mut self, delay: Duration, tick: Tick) {
-        let Some(live) = &mut self.live else { return };
-        let (conn, myself) = (live.conn, self.myself.clone());
-        live.timers.retain(|timer| !timer.is_finished());
-        live.timers.push(tokio::spawn(async move {
-            sleep(delay).await;
-            let _ = myself.cast(SessionMessage::Tick(conn, tick)); // a session that ended needs none
-        }));
-    }
-}
-
-impl Live {
-    /// Ends what waits on its behalf and hands out the sink.
-    fn stop(self) -> Sink {
-        for timer in &self.timers {
-            timer.abort();
-        }
-        self.sink
     }
 }
 
@@ -585,19 +311,14 @@ impl Actor for UserSessionActor {
             SessionMessage::Connect { opening, head, down_since, reply } => {
                 state.connect(opening, head, down_since, reply);
             }
-            SessionMessage::News(bulletin, _receipt) => state.news(bulletin),
-            SessionMessage::Pulled(conn, pulled) if is_live(conn) => state.pulled(pulled),
-            SessionMessage::Origin(conn, at) if is_live(conn) => {
-                if let (Some(live), Some(at)) = (&mut state.live, at) {
-                    live.delivery.jump(at);
-                }
-                state.greet();
-            }
-            SessionMessage::Tick(conn, tick) if is_live(conn) => state.tick(tick),
+            SessionMessage::News(bulletin, _receipt) => state.go_on(|live| live.news(bulletin)),
+            SessionMessage::Pulled(conn, pulled) if is_live(conn) => state.go_on(|live| live.pulled(pulled)),
+            SessionMessage::Origin(conn, at) if is_live(conn) => state.go_on(|live| live.origin(at)),
+            SessionMessage::Tick(conn, tick) if is_live(conn) => state.go_on(|live| live.tick(tick)),
             SessionMessage::Pulled(..) | SessionMessage::Origin(..) | SessionMessage::Tick(..) => {}
             SessionMessage::Gone(conn) => state.gone(conn),
-            SessionMessage::Tell(event) => state.tell(event),
-            SessionMessage::Reset(head) => state.reset(head),
+            SessionMessage::Tell(event) => state.go_on(|live| live.tell(event)),
+            SessionMessage::Reset(head) => state.go_on(|live| live.reset(head)),
             SessionMessage::End { reason, spread, receipt: _receipt, reply } => {
                 let was_live = state.live.is_some();
                 state.end(reason, spread);
@@ -605,12 +326,17 @@ impl Actor for UserSessionActor {
                     let _ = reply.send(was_live); // whoever asked may have given up
                 }
             }
-            SessionMessage::Describe(to) => state.describe(&to),
+            SessionMessage::Describe(to) => {
+                if let Some(live) = &state.live {
+                    let _ = to.try_send(live.describe(&state.arguments.user)); // whoever asked may have given up
+                }
+            }
             SessionMessage::Count(_receipt) => {
-                if let Some(tally) = state.live.as_mut().map(|live| live.delivery.tally.take()) {
+                if let Some(tally) = state.live.as_mut().map(Connection::tally) {
                     state.count(tally);
                 }
             }
+            SessionMessage::Rest => state.idle(),
         }
         Ok(())
     }

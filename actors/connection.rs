@@ -1,0 +1,412 @@
+//! One live connection of a session: what its reader is told, what it waits for, and how it is woken.
+//!
+//! Its methods take what happened and tell as much as there is room for; an error is the reason to end it.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ractor::{ActorRef, concurrency::JoinHandle};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::{
+    alarm::Position,
+    claim::Claim,
+    delivery::{Delivery, Stop},
+    hub::{HubMessage, Opening, Session, Settings},
+    memory::Bulletin,
+    sink::{Block, Event, Reason, Sink, room_for},
+    spread,
+    tally::Tally,
+    user_session::{Pulled, SessionMessage},
+};
+
+/// How long a full sink may take to become half empty before its connection is ended.
+pub const STALL: Duration = Duration::from_secs(5);
+
+/// How long an answer to a [`HubMessage::Pull`] may take before it is asked again.
+const PULL_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long to wait before asking again for what could not be read.
+const PULL_LATER: Duration = Duration::from_secs(1);
+
+/// How long the hello waits for the place where `?history` begins. Then it comes without the history, and says so.
+pub const GREET_WITHIN: Duration = Duration::from_secs(2);
+
+/// Control events that wait for room at most.
+const OWED_MAX: usize = 64;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// The next ping is due.
+    Beat,
+    /// The hello has waited long enough.
+    Greet,
+    /// The sink has room again.
+    Room,
+    /// The sink has been full for long.
+    Stalled,
+    /// An alarm waited long enough for the reader's first language.
+    Settled,
+    /// The answer to a pull should be there, or it is time to ask again.
+    Pull,
+    /// The permission ends.
+    Expired,
+}
+
+/// A timer of each kind at most: to start one is to stop the one before. They end with the connection.
+#[derive(Default)]
+struct Timers([Option<JoinHandle<()>>; Tick::Expired as usize + 1]);
+
+impl Timers {
+    fn set(&mut self, tick: Tick, timer: JoinHandle<()>) {
+        self.stop(tick);
+        self.0[tick as usize] = Some(timer);
+    }
+
+    fn stop(&mut self, tick: Tick) {
+        if let Some(timer) = self.0[tick as usize].take() {
+            timer.abort();
+        }
+    }
+}
+
+impl Drop for Timers {
+    fn drop(&mut self) {
+        self.0.iter().flatten().for_each(JoinHandle::abort);
+    }
+}
+
+/// The one live connection.
+pub(crate) struct Connection {
+    /// Its name.
+    pub conn: Uuid,
+    /// Which opening it continues.
+    pub claim: Claim,
+    /// Its reader's place in the log.
+    pub delivery: Delivery,
+    sink: Sink,
+    session: ActorRef<SessionMessage>,
+    hub: ActorRef<HubMessage>,
+    heartbeat: Duration,
+    head: u64,
+    since: SystemTime,
+    took_over: bool,
+    delivered: u64,
+    /// When the oldest change was made that came live and may not have been offered yet.
+    fresh: Option<Instant>,
+    /// The hello that waits until `?history` is known to begin somewhere.
+    greeting: Option<Event>,
+    /// Whether a page of the past may have to be announced as incomplete.
+    gap_matters: bool,
+    owed: VecDeque<Event>,
+    /// Waits for room, and how long yet.
+    full: Option<Instant>,
+    settles: Option<Instant>,
+    /// Has asked for what comes next, and when to ask again.
+    pull: Option<Instant>,
+    timers: Timers,
+}
+
+/// What a connection begins with.
+pub(crate) struct Beginning {
+    pub conn: Uuid,
+    pub claim: Claim,
+    pub sink: Sink,
+    pub opening: Opening,
+    pub hello: Event,
+    /// How far the hub has read.
+    pub head: Position,
+    /// Since when the database cannot be read.
+    pub down_since: Option<SystemTime>,
+    pub took_over: bool,
+}
+
+impl Connection {
+    /// Says hello and goes on from the reader's position.
+    pub fn begin(
+        beginning: Beginning,
+        settings: Settings,
+        session: ActorRef<SessionMessage>,
+        hub: ActorRef<HubMessage>,
+    ) -> Self {
+        let Beginning { conn, claim, sink, opening, hello, head, down_since, took_over } = beginning;
+        let known = opening.position.filter(|position| position.feed == head.feed && position.seq <= head.seq);
+        let user = opening.user.clone();
+        let mut connection = Self {
+            conn,
+            claim,
+            delivery: Delivery::new(user.clone(), opening.languages, settings.settle, known.unwrap_or(head)),
+            sink,
+            session,
+            hub,
+            heartbeat: settings.heartbeat,
+            head: head.seq,
+            since: SystemTime::now(),
+            took_over,
+            delivered: 0,
+            fresh: None,
+            greeting: Some(hello),
+            gap_matters: known.is_some(),
+            owed: VecDeque::new(),
+            full: None,
+            settles: None,
+            pull: None,
+            timers: Timers::default(),
+        };
+        if opening.position.is_some() && known.is_none() {
+            connection.owed.push_back(Event::Reset);
+        }
+        if down_since.is_some() {
+            connection.owed.push_back(Event::Status { down_since });
+        }
+        connection.beat();
+        if let Some(expires) = opening.expires {
+            connection.after(expires.duration_since(SystemTime::now()).unwrap_or_default(), Tick::Expired);
+        }
+        if opening.position.is_none() && opening.history > 0 {
+            let ask = HubMessage::Origin { session: connection.session.clone(), conn, user, count: opening.history };
+            let _ = connection.hub.cast(ask); // without its parent a session is about to end
+            connection.after(GREET_WITHIN, Tick::Greet);
+        } else {
+            connection.greet();
+        }
+        connection
+    }
+
+    /// `?history` begins here; `None`: that cannot be read.
+    pub fn origin(&mut self, at: Option<Position>) -> Result<(), Reason> {
+        if self.greeting.is_none() {
+            return Ok(()); // too late
+        }
+        match at.filter(|at| at.feed == self.delivery.at().feed && at.seq <= self.head) {
+            Some(at) => self.delivery.jump(at),
+            None => self.owed.push_back(Event::Gap),
+        }
+        self.greet();
+        self.advance()
+    }
+
+    /// The log has grown by this page.
+    pub fn news(&mut self, bulletin: Arc<Bulletin>) -> Result<(), Reason> {
+        if bulletin.batch.feed != self.delivery.at().feed {
+            return Ok(());
+        }
+        self.head = self.head.max(bulletin.batch.to);
+        if self.pull.is_none() && self.greeting.is_none() {
+            self.fresh.get_or_insert(bulletin.batch.made);
+            self.delivery.push(bulletin, true);
+        }
+        self.advance()
+    }
+
+    /// What was asked for has come.
+    pub fn pulled(&mut self, pulled: Pulled) -> Result<(), Reason> {
+        if self.pull.is_none() {
+            return Ok(()); // it was asked for before a reset
+        }
+        let (pages, expired) = match pulled {
+            Pulled::Pages(pages, expired) => (pages, expired),
+            Pulled::Failed => (Vec::new(), false),
+        };
+        let mut fit = false;
+        for page in pages {
+            let to = page.batch.to;
+            if self.delivery.push(page, false) {
+                self.head = self.head.max(to);
+                fit = true;
+            }
+        }
+        if !fit && self.delivery.end() < self.head {
+            self.pull_after(PULL_LATER); // it could not be read, or was read from another place or database
+            return Ok(());
+        }
+        self.pull = None;
+        self.timers.stop(Tick::Pull);
+        if expired && self.gap_matters {
+            self.gap_matters = false;
+            self.owed.push_back(Event::Gap);
+        }
+        self.advance()
+    }
+
+    /// Something that it waited for has happened.
+    pub fn tick(&mut self, tick: Tick) -> Result<(), Reason> {
+        let is_over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= Instant::now());
+        match tick {
+            Tick::Beat => {
+                if self.greeting.is_none() {
+                    let ping = Block { event: Event::Ping, at: self.delivery.at() };
+                    let _ = self.sink.offer(vec![ping], None); // a full sink shows that there is life
+                }
+                self.beat();
+                Ok(())
+            }
+            Tick::Greet => self.origin(None),
+            Tick::Room => {
+                self.full = None;
+                self.timers.stop(Tick::Stalled);
+                self.advance()
+            }
+            Tick::Stalled if is_over(self.full) => Err(Reason::Lagging),
+            Tick::Settled => {
+                self.settles = None;
+                self.advance()
+            }
+            Tick::Pull if is_over(self.pull) => {
+                self.pull();
+                Ok(())
+            }
+            Tick::Stalled | Tick::Pull => Ok(()), // what it was for has happened meanwhile
+            Tick::Expired => Err(Reason::Expired),
+        }
+    }
+
+    /// Tells the reader, at the place where it is.
+    pub fn tell(&mut self, event: Event) -> Result<(), Reason> {
+        if let Event::Status { .. } = event {
+            self.owed.retain(|owed| !matches!(owed, Event::Status { .. }));
+        }
+        self.owed.push_back(event);
+        if self.owed.len() > OWED_MAX {
+            return Err(Reason::Lagging);
+        }
+        self.advance()
+    }
+
+    /// All positions up to now are void; this is the head.
+    pub fn reset(&mut self, head: Position) -> Result<(), Reason> {
+        self.delivery.jump(head);
+        self.head = head.seq;
+        self.pull = None;
+        self.settles = None;
+        self.gap_matters = false;
+        self.greet();
+        self.tell(Event::Reset)
+    }
+
+    /// What was counted and has not been handed on.
+    pub fn tally(&mut self) -> Tally {
+        self.delivery.tally.take()
+    }
+
+    /// Itself, as the operator sees it.
+    pub fn describe(&self, user: &Arc<str>) -> Session {
+        Session {
+            user: user.clone(),
+            conn: self.conn,
+            languages: self.delivery.languages().tags(),
+            since: self.since,
+            took_over: self.took_over,
+            delivered: self.delivered,
+            at: self.delivery.at(),
+            queued: self.sink.queued(),
+        }
+    }
+
+    /// Ends it with a `bye`.
+    pub fn bye(self, reason: Reason, retry: Option<Duration>) {
+        self.sink.bye(Block { event: Event::Bye { reason, retry }, at: self.delivery.at() });
+    }
+
+    /// Ends it without a word.
+    pub fn close(self) {
+        self.sink.close();
+    }
+
+    fn greet(&mut self) {
+        let Some(hello) = self.greeting.take() else { return };
+        self.timers.stop(Tick::Greet);
+        // A new sink has room for it; if the feed is gone, that is told by itself.
+        let _ = self.sink.greet(vec![Block { event: hello, at: self.delivery.at() }]);
+    }
+
+    /// Takes what there is, as far as there is room, and arranges to be woken for the rest.
+    pub fn advance(&mut self) -> Result<(), Reason> {
+        if self.greeting.is_some() || self.full.is_some() {
+            return Ok(());
+        }
+        let (mut room, capacity, at) = (self.sink.room(), self.sink.capacity(), self.delivery.at());
+        let mut blocks = Vec::new();
+        let mut stop = None;
+        while let Some(event) = self.owed.front() {
+            let needed = room_for(event).min(capacity);
+            if needed > room {
+                stop = Some(Stop::Room(needed));
+                break;
+            }
+            room -= needed;
+            blocks.extend(self.owed.pop_front().map(|event| Block { event, at }));
+        }
+        let mut made = None;
+        let stop = stop.unwrap_or_else(|| {
+            let (more, stop) = self.delivery.take(room, capacity, Instant::now());
+            self.delivered += more.len() as u64;
+            made = self.fresh.filter(|_| !more.is_empty());
+            if stop == Stop::Empty {
+                self.fresh = None;
+            }
+            blocks.extend(more);
+            stop
+        });
+        if !blocks.is_empty() && self.sink.offer(blocks, made).is_err() {
+            return Ok(()); // there was room: the feed is gone, which is told by itself
+        }
+        match stop {
+            Stop::Empty if self.delivery.at().seq < self.head && self.pull.is_none() => self.pull(),
+            Stop::Empty => {}
+            Stop::Room(needed) => self.wait_for_room(needed),
+            Stop::Settle(until) if self.settles == Some(until) => {}
+            Stop::Settle(until) => {
+                self.settles = Some(until);
+                self.after(until.duration_since(Instant::now()), Tick::Settled);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&mut self, needed: u32) {
+        self.full = Some(Instant::now() + STALL);
+        // Half of it, so that a reader is not woken for each alarm that it takes.
+        let room = self.sink.room_again(needed.max(self.sink.capacity() / 2));
+        self.once(room, Tick::Room);
+        self.after(STALL, Tick::Stalled);
+    }
+
+    fn pull(&mut self) {
+        let ask = HubMessage::Pull {
+            session: self.session.clone(),
+            conn: self.conn,
+            at: Position { feed: self.delivery.at().feed, seq: self.delivery.end() },
+            round: self.delivery.round(),
+        };
+        let _ = self.hub.cast(ask); // without its parent a session is about to end
+        self.pull_after(PULL_AGAIN);
+    }
+
+    fn pull_after(&mut self, delay: Duration) {
+        self.pull = Some(Instant::now() + delay);
+        self.after(delay, Tick::Pull);
+    }
+
+    fn beat(&mut self) {
+        self.after(spread(self.heartbeat.mul_f32(0.8), self.heartbeat), Tick::Beat);
+    }
+
+    fn after(&mut self, delay: Duration, tick: Tick) {
+        self.once(sleep(delay), tick);
+    }
+
+    fn once(&mut self, happened: impl Future<Output = ()> + Send + 'static, tick: Tick) {
+        let (conn, session) = (self.conn, self.session.clone());
+        let timer = tokio::spawn(async move {
+            happened.await;
+            let _ = session.cast(SessionMessage::Tick(conn, tick)); // a session that ended needs none
+        });
+        self.timers.set(tick, timer);
+    }
+}
