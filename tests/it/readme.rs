@@ -89,3 +89,14 @@ fn every_link_between_the_pages_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    let rows = alarm_hub::config::SETTINGS.iter().map(|setting| {
+        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        format!("| `--{}` | {default} | {} |", setting.name, setting.help)
+    });
+    let missing: Vec<String> = rows.filter(|row| !readme.contains(row.as_str())).collect();
+    assert!(missing.is_empty(), "the README lacks\n{}", missing.join("\n"));
+}
