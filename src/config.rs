@@ -16,6 +16,7 @@ use actors::language::{Aliases, Tag};
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
+use crate::server::Times;
 pub use setting::{Kind, SETTINGS, Setting};
 pub use sources::{Flags, Given, Origin, Sources};
 
@@ -109,6 +110,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// How long the end may take.
     pub drain: Duration,
+    /// How long a connection may take for what; not a setting.
+    pub times: Times,
     /// What to log: a filter of `tracing-subscriber`.
     pub log: String,
     /// How to log.
@@ -231,6 +234,7 @@ impl Config {
             auth,
             trusted_proxies,
             drain: read.duration("drain", Duration::ZERO..=10 * MINUTE)?,
+            times: Times::default(),
             log: read.one("log", |text| {
                 let filter = EnvFilter::try_new(text).map(|_| text.to_owned());
                 filter.map_err(|cause| format!("{cause}; a filter looks like info or info,alarm_hub::store=debug"))

@@ -24,7 +24,7 @@ use warp::{
     reply::Response,
 };
 
-use crate::config::Config;
+use crate::{config::Config, server::Excess};
 use problem::Problem;
 
 /// How long an actor may take to answer.
@@ -73,6 +73,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// From where, if the accept loop told.
     pub remote: Option<SocketAddr>,
+    /// The limit that it is over.
+    pub excess: Option<Excess>,
 }
 
 impl Request {
@@ -121,6 +123,16 @@ impl Resource {
         }
     }
 
+    /// Whether it has an answer of its own for whoever is over that limit. A hub that is merely full is healthy, and
+    /// whoever watches over its health would end it if he were told otherwise.
+    fn is_answered_beyond(&self, excess: Excess) -> bool {
+        match self {
+            Self::Stream(_) => true,
+            Self::Alive | Self::Ready | Self::Counted => excess == Excess::Connections,
+            Self::File(_) => false,
+        }
+    }
+
     /// The methods that it has; `HEAD` comes with `GET`.
     fn methods(&self) -> &'static [Method] {
         match self {
@@ -146,13 +158,14 @@ pub fn routes(api: watch::Receiver<Api>) -> impl Filter<Extract = (Response,), E
         .and(warp::query::raw().or_else(|_| async { Ok::<_, Infallible>((String::new(),)) }))
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional())
+        .and(warp::ext::optional())
         .and(body());
-    request.then(move |method, path: warp::path::FullPath, query, headers, remote, body| {
+    request.then(move |method, path: warp::path::FullPath, query, headers, remote, excess, body| {
         let api = api.borrow().clone();
         async move {
             let head = method == Method::HEAD;
             let method = if head { Method::GET } else { method };
-            let request = Request { method, head, query, headers, remote };
+            let request = Request { method, head, query, headers, remote, excess };
             answer(&api, path.as_str(), request, body).await.unwrap_or_else(|problem| problem.response())
         }
     })
@@ -170,7 +183,13 @@ fn part(part: Result<impl Buf, warp::Error>) -> Result<Bytes, warp::Error> {
 }
 
 async fn answer(api: &Api, path: &str, request: Request, _body: Body) -> Result<Response, Problem> {
-    let resource = Resource::find(path)?;
+    let resource = Resource::find(path);
+    if let Some(excess) = request.excess
+        && !resource.as_ref().is_ok_and(|resource| resource.is_answered_beyond(excess))
+    {
+        return Err(problem::excess(excess));
+    }
+    let resource = resource?;
     if request.method == Method::OPTIONS {
         let mut options = StatusCode::NO_CONTENT.into_response();
         options.headers_mut().insert(header::ALLOW, problem::allow(resource.methods()));

@@ -7,6 +7,7 @@ pub mod health;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod server;
 pub mod store;
 mod watch;
 pub mod wire;
@@ -18,20 +19,25 @@ use actors::{
     poller::{Health, PollerMessage},
     tree::{TreeActor, TreeArguments, TreeMessage},
 };
+use hyper_util::service::TowerToHyperService;
 use ractor::{Actor, ActorRef, rpc::CallResult};
-use tokio::net::TcpListener;
 
 pub use config::Config;
 use config::Origin;
+use server::{Limits, Server};
 use store::{Options, Store};
+
+/// Connections to the address of the metrics.
+const SCRAPERS: usize = 32;
 
 /// A hub that runs.
 pub struct Hub {
     addresses: Vec<SocketAddr>,
-    metrics_address: Option<SocketAddr>,
+    metrics: Option<(SocketAddr, Server)>,
     drain: Duration,
     root: ActorRef<TreeMessage>,
     api: tokio::sync::watch::Sender<http::Api>,
+    server: Server,
 }
 
 impl Hub {
@@ -66,19 +72,31 @@ impl Hub {
         wait_until_read(&actors.borrow().poller.clone()).await;
         let api = tokio::sync::watch::Sender::new(http::Api::new(&config, actors));
         let mut addresses = Vec::with_capacity(config.listen.len());
-        for &address in &config.listen {
-            let listener = TcpListener::bind(address).await.map_err(|cause| format!("listen on {address}: {cause}"))?;
+        let mut listeners = Vec::with_capacity(config.listen.len());
+        for address in config.listen {
+            let listener =
+                server::listen(address, config.times).map_err(|cause| format!("listen on {address}: {cause}"))?;
             addresses.push(listener.local_addr()?);
-            tokio::spawn(warp::serve(http::routes(api.subscribe())).incoming(listener).run());
+            listeners.push(listener);
         }
-        let mut metrics_address = None;
+        let limits = Limits {
+            connections: config.max_connections as usize,
+            per_address: config.max_per_address as usize,
+            rate: config.rate,
+            exempt: config.trusted_proxies,
+            times: config.times,
+        };
+        let mut metrics = None;
         if let Some(address) = config.metrics_listen {
-            let listener = TcpListener::bind(address).await;
-            let listener = listener.map_err(|cause| format!("listen on {address} for metrics: {cause}"))?;
-            metrics_address = Some(listener.local_addr()?);
-            tokio::spawn(warp::serve(http::health::counted_alone(api.subscribe())).incoming(listener).run());
+            let listener = server::listen(address, config.times)
+                .map_err(|cause| format!("listen on {address} for metrics: {cause}"))?;
+            let (address, limits) = (listener.local_addr()?, Limits { connections: SCRAPERS, ..limits.clone() });
+            let service = TowerToHyperService::new(warp::service(http::health::counted_alone(api.subscribe())));
+            metrics = Some((address, Server::start(vec![listener], service, limits)));
         }
-        Ok(Self { addresses, metrics_address, drain: config.drain, root, api })
+        let server =
+            Server::start(listeners, TowerToHyperService::new(warp::service(http::routes(api.subscribe()))), limits);
+        Ok(Self { addresses, metrics, drain: config.drain, root, api, server })
     }
 
     /// Where it listens, in the order of the settings.
@@ -88,7 +106,7 @@ impl Hub {
 
     /// Where it serves `/metrics` and nothing else.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics_address
+        self.metrics.as_ref().map(|(address, _)| *address)
     }
 
     /// Serves requests by these settings from now on, as far as they are not of those that need a restart.
@@ -111,31 +129,24 @@ impl Hub {
         hub.is_some() && poller.is_some()
     }
 
-    /// Ends all connections with their `bye`, within the time that the settings allow.
-    pub async fn drain(self) {
-        let drained = self.root.call(TreeMessage::Stop, Some(self.drain)).await;
-        if drained.is_err() {
-            tracing::warn!("the actors had ended before");
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await; // what was said last is on its way out
+    /// Accepts no more and ends all connections with their `bye`; those that are not gone within the time that the
+    /// settings allow are cut. Answers whether all of them went by themselves.
+    pub async fn drain(self) -> bool {
+        let gone = self.server.stop();
+        let all = async {
+            if self.root.call(TreeMessage::Stop, None).await.is_err() {
+                tracing::warn!("the actors had ended before");
+            }
+            gone.await;
+        };
+        tokio::time::timeout(self.drain, all).await.is_ok()
     }
 }
 
 /// Settings that are read and that nothing acts on yet. Whoever says one of them relies on it, and most of them
 /// protect somebody: so they are refused, never ignored.
-const UNSERVED: &[&str] = &[
-    "auth",
-    "base-path",
-    "cors-origin",
-    "host",
-    "jwt-key-file",
-    "max-connections",
-    "max-per-address",
-    "proxy-scope-header",
-    "proxy-user-header",
-    "rate",
-    "trusted-proxy",
-];
+const UNSERVED: &[&str] =
+    &["auth", "base-path", "cors-origin", "host", "jwt-key-file", "proxy-scope-header", "proxy-user-header"];
 
 fn unserved(config: &Config) -> Option<&'static str> {
     let mut said = config.said.iter().filter(|(_, given)| given.origin != Origin::Default);

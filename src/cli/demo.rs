@@ -74,7 +74,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     signals.next().await;
     let written = tokio::task::spawn_blocking(|| writer.stop());
     tokio::select! {
-        () = hub.drain() => {}
+        _ = hub.drain() => {} // whoever looks at a demonstration sees its end
         () = signals.next() => {}
     }
     let written = written.await.unwrap_or_else(|_| Err("the thread that makes alarms panicked".to_owned()));

@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
     net::{IpAddr, SocketAddr},
     path::Path,
-    time::Duration,
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,9 +17,6 @@ use crate::{
     config::{Auth, Config, Flags, LogFormat, Sources},
     log::Log,
 };
-
-/// What the end may take beyond `--drain` before it is cut off: the hub keeps the time itself.
-const GRACE: Duration = Duration::from_millis(500);
 
 pub async fn run(flags: Flags) -> Result<(), Failure> {
     let sources = Sources::read(flags.clone(), std::env::vars_os())?;
@@ -72,9 +68,9 @@ async fn serve(flags: Flags, mut config: Config, log: &Log) -> Result<(), Box<dy
     info!(drain = ?config.drain, "stopping; a second signal ends at once");
     manager.stopping();
     tokio::select! {
-        drained = tokio::time::timeout(config.drain + GRACE, hub.drain()) => match drained {
-            Ok(()) => info!("stopped"),
-            Err(_) => warn!("not everybody could be told in time"),
+        all = hub.drain() => match all {
+            true => info!("stopped"),
+            false => warn!("stopped; not everybody could be told in time"),
         },
         () = signals.next() => return Err("ended at once by a second signal".into()),
     }

@@ -9,6 +9,8 @@ use warp::{
     reply::Response,
 };
 
+use crate::server::Excess;
+
 /// A kind of refusal.
 #[derive(Debug)]
 pub struct Kind {
@@ -34,6 +36,11 @@ pub const NOT_FOUND: Kind = kind("not-found", StatusCode::NOT_FOUND, "Nothing he
 pub const METHOD_NOT_ALLOWED: Kind = kind("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Not with this method");
 /// The request accepts nothing that the resource has.
 pub const NOT_ACCEPTABLE: Kind = kind("not-acceptable", StatusCode::NOT_ACCEPTABLE, "Not in this form");
+
+/// An address asks too often, or has too many connections.
+pub const TOO_MANY: Kind = kind("too-many", StatusCode::TOO_MANY_REQUESTS, "Too much for one address");
+/// The hub has as many connections as it may have.
+pub const FULL: Kind = kind("full", StatusCode::SERVICE_UNAVAILABLE, "As many connections as there may be");
 
 /// Why a request is refused.
 #[derive(Debug)]
@@ -73,6 +80,16 @@ pub fn method_not_allowed(methods: &[Method]) -> Problem {
     let allowed = allow(methods);
     Problem::new(&METHOD_NOT_ALLOWED, format!("this path has {}", allowed.to_str().unwrap_or_default()))
         .with(header::ALLOW, allowed)
+}
+
+/// A limit was reached.
+pub fn excess(excess: Excess) -> Problem {
+    let problem = match excess {
+        Excess::Connections => Problem::new(&FULL, "come back later; the hub has --max-connections"),
+        Excess::Address => Problem::new(&TOO_MANY, "close some; an address has at most --max-per-address connections"),
+        Excess::Rate(_) => Problem::new(&TOO_MANY, "ask less often; an address has at most --rate requests a second"),
+    };
+    problem.with(header::RETRY_AFTER, HeaderValue::from(excess.retry().as_secs() + 1))
 }
 
 /// The value of `Allow` (RFC 9110 §10.2.1).

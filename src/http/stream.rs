@@ -29,7 +29,7 @@ use super::{
     Api, DEADLINE, Request,
     problem::{self, Problem},
 };
-use crate::wire;
+use crate::{server::Ends, wire};
 
 /// Bytes that are joined into one chunk, about.
 const CHUNK: usize = 65_536;
@@ -74,6 +74,9 @@ pub async fn open(api: &Api, user: Arc<str>, request: &Request) -> Result<Respon
         Some(id) if !id.is_empty() => wire::last_event_id(id.as_bytes()),
         _ => (request.parameter("last_event_id").and_then(|id| wire::last_event_id(id.as_bytes()).0), None),
     };
+    if let Some(excess) = request.excess {
+        return Ok(busy(excess.retry(), position, claim));
+    }
     let history = request.parameter("history").and_then(|count| count.parse().ok());
     let opening = Opening {
         user,
@@ -109,8 +112,13 @@ pub fn languages(api: &Api, request: &Request) -> Languages {
     Languages::new(lang.as_deref().map(str::as_bytes), &lines.collect::<Vec<_>>(), api.default.clone(), &api.aliases)
 }
 
-fn stream(feed: Feed) -> Response {
-    headed(warp::reply::stream(Body(feed)).into_response())
+fn stream(mut feed: Feed) -> Response {
+    let ends = feed.ended().map(Ends::new);
+    let mut response = headed(warp::reply::stream(Body(feed)).into_response());
+    if let Some(ends) = ends {
+        response.extensions_mut().insert(ends);
+    }
+    response
 }
 
 fn headed(mut response: Response) -> Response {

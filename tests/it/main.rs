@@ -6,6 +6,7 @@ mod health;
 mod metrics;
 mod readme;
 mod reload;
+mod server;
 mod user_session;
 mod watch;
 
@@ -40,14 +41,12 @@ impl Hub {
 
     fn spawn(directory: &Path, arguments: &[&str], stderr: Stdio) -> Self {
         let listen: &[&str] = if arguments.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
-        let mut process = Command::new(env!("CARGO_BIN_EXE_alarm-hub"))
-            .args(listen)
-            .args(arguments)
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .expect("the binary starts");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alarm-hub"));
+        Self::run(command.args(listen).args(arguments).current_dir(directory).stderr(stderr))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut said = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
         let address = said.split("http://").nth(1).expect("it says where it listens").split('/').next().unwrap();

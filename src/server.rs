@@ -1,0 +1,243 @@
+//! The accept loop, and what protects the hub from its clients: how many connections there may be, how long a head may
+//! take, what an ended connection may still cost. It knows HTTP as a protocol and nothing of what is asked for.
+//!
+//! One task accepts and owns all connections, so nothing is shared but what one address has used up
+//! ([`addresses::Share`], an atomic number). Whoever is over a limit is still answered, from a small reserve of
+//! connections and with an [`Excess`] in the request's extensions: the routes turn that into `bye busy` or a problem.
+//! When the reserve is used up too, the rest waits in the backlog.
+
+pub mod addresses;
+mod connection;
+mod socket;
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    service::Service,
+};
+use hyper_util::server::graceful::GracefulShutdown;
+use ipnet::IpNet;
+use socket2::SockRef;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::oneshot,
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use addresses::Addresses;
+pub use connection::Ends;
+
+/// Connections that wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
+const BACKLOG: u32 = 4096;
+
+/// Bytes that the kernel holds for a client that does not read, about: it doubles the figure for its own needs.
+const SEND_BUFFER: u32 = 65_536;
+
+/// Connections beyond the limit that are still answered, so that they are told to come back later.
+const RESERVE: usize = 64;
+
+/// Descriptors that are not connections: the database, its log and its watch, listeners, the runtime's own.
+const DESCRIPTORS: usize = 32;
+
+/// How long to wait before accepting again when the kernel has no descriptor or memory left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How much one hub and one address may have.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections from one address.
+    pub per_address: usize,
+    /// Requests a second from one address.
+    pub rate: u32,
+    /// Networks that are exempt from the two per address, as loopback is.
+    pub exempt: Vec<IpNet>,
+    /// How long things may take.
+    pub times: Times,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// The head of a request, from the first moment in which it could have come; also what an idle connection has.
+    pub head: Duration,
+    /// What an ended stream has to be read to its end before its connection is cut.
+    pub farewell: Duration,
+    /// Sent bytes that the client's side does not confirm, or has no room for (`TCP_USER_TIMEOUT`).
+    pub unread: Duration,
+    /// A connection that was accepted beyond the limit, in all.
+    pub excess: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            farewell: Duration::from_secs(3),
+            unread: Duration::from_secs(30),
+            excess: Duration::from_secs(3),
+        }
+    }
+}
+
+/// In the extensions of a request that is over a limit: it is to be answered so, and nothing else done for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// There are as many connections as there may be.
+    Connections,
+    /// Its address has as many connections as it may have.
+    Address,
+    /// Its address asks too often; after this time one more request is free.
+    Rate(Duration),
+}
+
+impl Excess {
+    /// When to come back, spread so that not all do at once.
+    pub fn retry(self) -> Duration {
+        match self {
+            Self::Connections | Self::Address => actors::spread(Duration::from_secs(3), Duration::from_secs(10)),
+            Self::Rate(free) => free + actors::spread(Duration::from_secs(1), Duration::from_secs(3)),
+        }
+    }
+}
+
+/// A server that runs; dropped, it cuts all connections.
+pub struct Server {
+    stop: oneshot::Sender<()>,
+    task: JoinSet<()>,
+}
+
+impl Server {
+    /// Serves what comes to `listeners`. A request carries its peer's address in its extensions, as [`SocketAddr`],
+    /// and an [`Excess`] if it is over a limit; a response that is a stream carries its [`Ends`].
+    pub fn start<S, B>(listeners: Vec<TcpListener>, service: S, limits: Limits) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(accept(listeners, service, limits, stopped));
+        Self { stop, task }
+    }
+
+    /// Accepts no more from now on and ends every connection that carries nothing; completes when the last one is
+    /// gone. Dropped before that, it cuts those that are left.
+    pub fn stop(self) -> impl Future<Output = ()> {
+        let Self { stop, mut task } = self;
+        let _ = stop.send(()); // a task that ended accepts nothing
+        async move { while task.join_next().await.is_some() {} }
+    }
+}
+
+/// Listens at `address`. What is set here is inherited by every connection that is accepted.
+///
+/// # Errors
+/// What the system says against it.
+pub fn listen(address: SocketAddr, times: Times) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(times.unread))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept<S, B>(listeners: Vec<TcpListener>, service: S, limits: Limits, mut stopped: oneshot::Receiver<()>)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (room, reserve) = room(limits.connections);
+    let mut addresses = Addresses::new(limits.rate, limits.exempt);
+    let (mut connections, mut excess) = (JoinSet::new(), JoinSet::new());
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            Some(_) = connections.join_next() => continue,
+            Some(_) = excess.join_next() => continue,
+            accepted = poll_fn(|context| poll_accept(&listeners, context)),
+                if connections.len() < room || excess.len() < reserve => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // The client gave up while it waited: the next one is as good as ever (accept(2)).
+            Err(cause) if matches!(cause.kind(), io::ErrorKind::ConnectionAborted) => continue,
+            Err(cause) => {
+                warn!(%cause, connections = connections.len(), "cannot accept; going on in a moment");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let share = addresses.share(peer.ip());
+        let over = match &share {
+            Some(share) if share.connections() > limits.per_address => Some(Excess::Address),
+            _ if connections.len() >= room => Some(Excess::Connections),
+            _ => None,
+        };
+        if over.is_some() && excess.len() >= reserve {
+            continue; // an address that has more than its share even of the reserve is cut without a word
+        }
+        let visitor = connection::Visitor { peer, share, rate: addresses.rate(), over };
+        let served = connection::serve(stream, visitor, service.clone(), limits.times, graceful.watcher());
+        if over.is_some() {
+            excess.spawn(served)
+        } else {
+            connections.spawn(served)
+        };
+    }
+    drop(listeners);
+    info!(connections = connections.len(), "accepting no more");
+    let all = async {
+        while connections.join_next().await.is_some() {}
+        while excess.join_next().await.is_some() {}
+    };
+    tokio::join!(graceful.shutdown(), all);
+}
+
+/// How many connections there may be, and how many more are answered: no more than descriptors allow.
+fn room(wanted: usize) -> (usize, usize) {
+    let limit =
+        rlimit::Resource::NOFILE.get_soft().map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let left = limit.saturating_sub(DESCRIPTORS);
+    let reserve = RESERVE.min(left / 4).max(1);
+    let room = wanted.min(left.saturating_sub(reserve)).max(1);
+    if room < wanted {
+        warn!(wanted, room, limit, "fewer connections than --max-connections: raise the limit of open descriptors");
+    }
+    (room, reserve)
+}
+
+fn poll_accept(listeners: &[TcpListener], context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    for listener in listeners {
+        if let Poll::Ready(accepted) = listener.poll_accept(context) {
+            // An IPv4 client of a socket that takes both is still an IPv4 client.
+            return Poll::Ready(
+                accepted.map(|(stream, peer)| (stream, (peer.ip().to_canonical(), peer.port()).into())),
+            );
+        }
+    }
+    Poll::Pending
+}
