@@ -25,7 +25,7 @@ use ractor::{Actor, ActorRef, rpc::CallResult};
 pub use config::Config;
 use config::Origin;
 use server::{Limits, Server};
-use store::{Options, Store};
+use store::{Make, Options, Store};
 
 /// Connections to the address of the metrics.
 const SCRAPERS: usize = 32;
@@ -51,13 +51,13 @@ impl Hub {
         }
         let options = Options {
             path: config.db.clone(),
-            create: config.create,
+            make: if config.create { Make::File } else { Make::Table },
             aliases: config.aliases.clone(),
             retention: config.retention,
         };
         // Adopts the table, or says at once why that cannot be done; from now on a missing file is never made.
         actors::alarm::Source::open(&mut Store::new(options.clone()))?;
-        let options = Options { create: false, ..options };
+        let options = Options { make: Make::Nothing, ..options };
         let db = options.path.clone();
         let archive = options.clone();
         let arguments = TreeArguments {

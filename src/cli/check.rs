@@ -4,7 +4,7 @@ use super::{Failure, configure, print, serve};
 use crate::{
     config::Flags,
     store::{
-        Options,
+        Make, Options,
         inspect::{Report, inspect},
     },
 };
@@ -21,7 +21,7 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     if config.db.exists() {
         let options = Options {
             path: config.db.clone(),
-            create: false,
+            make: Make::Nothing,
             aliases: config.aliases.clone(),
             retention: config.retention,
         };

@@ -15,7 +15,7 @@ use crate::{
     Hub,
     config::{Config, Flags, Sources, value},
     log,
-    store::{self, Options},
+    store::{self, Make, Options},
 };
 
 /// What `demo` is told.
@@ -66,7 +66,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     tell("an alarm comes every few seconds; Ctrl+C ends the demonstration and deletes its database");
     let options = Options {
         path: config.db.clone(),
-        create: false,
+        make: Make::Nothing,
         aliases: config.aliases.clone(),
         retention: config.retention,
     };

@@ -4,7 +4,7 @@ use actors::alarm::Source;
 use clap::Args;
 
 use super::{Database, Failure, configure, print};
-use crate::store::{Options, Store};
+use crate::store::{Make, Options, Store};
 
 /// What `init` is told.
 #[derive(Args, Debug)]
@@ -17,7 +17,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = configure(arguments.database.into())?;
     let db = config.db.display().to_string();
     let existed = config.db.exists();
-    let options = Options { path: config.db, create: true, aliases: config.aliases, retention: config.retention };
+    let options = Options { path: config.db, make: Make::File, aliases: config.aliases, retention: config.retention };
     let position = Store::new(options).open().map_err(|failure| Failure::Failed(failure.cause))?;
     let what = if existed { "is ready" } else { "was made" };
     print(&format!("{db} {what} (feed {})", position.feed))

@@ -14,7 +14,7 @@ use super::{
     client::{Client, HubAddress, address, no_answer},
     configure, print, serve, user,
 };
-use crate::store::{self, Options};
+use crate::store::{self, Make, Options};
 
 /// What `send` is told.
 #[derive(Args, Debug)]
@@ -60,7 +60,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         // Not even the unnamed one is made: in a wrong folder the alarm would be lost without a word.
         return Err(Failure::Failed(serve::missing(&config.db)));
     }
-    let options = Options { path: config.db, create: false, aliases: config.aliases, retention: config.retention };
+    let options = Options { path: config.db, make: Make::Table, aliases: config.aliases, retention: config.retention };
     store::send::send(options, &alarm).map_err(|refusal| Failure::Failed(refused(refusal)))?;
     print(&alarm.id)
 }

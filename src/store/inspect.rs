@@ -8,7 +8,11 @@ use actors::{
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::{Options, columns, failure, text};
+use super::{
+    Options, failure,
+    row::text,
+    table::{Found, Table},
+};
 
 /// Examples of alarms that lack a language.
 const EXAMPLES: usize = 3;
@@ -71,15 +75,16 @@ pub fn inspect(options: &Options, wanted: &[Tag]) -> Result<Report, Failure> {
         if sound != "ok" {
             report.wrong.push(format!("the database is damaged: {sound}"));
         }
-        let columns = columns(&connection)?;
-        let has = |name: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
-        let missing: Vec<&str> = ["id", "lang", "message"].into_iter().filter(|name| !has(name)).collect();
-        if !missing.is_empty() {
-            report.wrong.push(match columns.is_empty() {
-                true => "there is no table alarm yet: alarm-hub init makes it".to_owned(),
-                false => format!("the table alarm cannot be adopted: it has no column {}", missing.join(", ")),
-            });
-            return Ok(report);
+        match Table::find(&connection)? {
+            Found::Table(_) => {}
+            Found::Nothing => {
+                report.wrong.push("there is no table alarm yet: alarm-hub init makes it".to_owned());
+                return Ok(report);
+            }
+            Found::Unfit(why) => {
+                report.wrong.push(format!("the table alarm cannot be adopted: {why}"));
+                return Ok(report);
+            }
         }
         let adopted = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'hub_meta')";
         if connection.query_row(adopted, [], |row| row.get(0))? {
@@ -144,11 +149,11 @@ mod tests {
     use actors::{alarm::Source, language::Aliases};
 
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Make, Store};
 
     fn options(folder: &tempfile::TempDir) -> Options {
         let path = folder.path().join("alarms.db");
-        Options { path, create: true, aliases: Aliases::default(), retention: Duration::from_secs(60) }
+        Options { path, make: Make::File, aliases: Aliases::default(), retention: Duration::from_secs(60) }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod metrics;
 mod readme;
 mod reload;
 mod server;
+mod store;
 mod user_session;
 mod watch;
 

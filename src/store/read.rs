@@ -1,0 +1,229 @@
+//! How a stretch of the log becomes a page.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use actors::alarm::{Batch, Change, Entry, Page, Position, Round, Translation, rows_at};
+use rusqlite::{CachedStatement, Connection, Row, params};
+use tokio::time::Instant;
+
+use super::{
+    Opened, head, milliseconds,
+    row::{Raw, Reading},
+    table::Table,
+};
+
+/// Entries of the log in a page, at most.
+const PAGE: usize = 2_000;
+
+/// Bytes of text in a page, at most; but one alarm at least.
+const BYTES_MAX: usize = 8 << 20;
+
+/// Reads all rows and entries of one alarm after another.
+struct Alarms<'c> {
+    rows: CachedStatement<'c>,
+    entries: CachedStatement<'c>,
+}
+
+impl<'c> Alarms<'c> {
+    fn new(connection: &'c Connection, table: &Table) -> rusqlite::Result<Self> {
+        Ok(Self {
+            rows: connection.prepare_cached(&rows_sql(table))?,
+            entries: connection.prepare_cached(
+                "SELECT seq, existed, lang, message, isn_dt, user_id FROM alarm_log
+                 WHERE alarm_id = ?1 AND seq > ?2 ORDER BY seq",
+            )?,
+        })
+    }
+
+    /// The rows as they are now.
+    fn rows(&mut self, id: &Raw, shown: &str, reading: &mut Reading<'_>) -> rusqlite::Result<Vec<Translation>> {
+        self.rows.query_map([id], |row| reading.translation(shown, row, 0))?.collect()
+    }
+
+    /// What happened to them after `seq`.
+    fn entries(&mut self, id: &Raw, shown: &str, seq: u64, reading: &mut Reading<'_>) -> rusqlite::Result<Vec<Entry>> {
+        let mut rows = self.entries.query(params![id, seq])?;
+        let mut entries = Entries::default();
+        while let Some(row) = rows.next()? {
+            entries.push(row, 0, shown, reading)?;
+        }
+        Ok(entries.done)
+    }
+}
+
+pub(super) fn rows_sql(table: &Table) -> String {
+    format!(
+        "SELECT a.lang, a.message, {}, {} FROM alarm AS a WHERE {} ORDER BY a.lang",
+        table.time(),
+        table.user(),
+        table.is_of("a", "?1")
+    )
+}
+
+/// The entries of one alarm, in order.
+#[derive(Default)]
+struct Entries {
+    done: Vec<Entry>,
+    /// Which of the last two told of a row about to be replaced, and of its end.
+    replacing: u8,
+}
+
+impl Entries {
+    /// Adds the next entry from the columns seq, existed, lang, message, isn_dt, user_id that begin at `first`.
+    ///
+    /// A REPLACE of a writer that has recursive_triggers on is told in three entries: about to be replaced, deleted,
+    /// inserted. It is one change of a row that never was away.
+    fn push(&mut self, row: &Row<'_>, first: usize, id: &str, reading: &mut Reading<'_>) -> rusqlite::Result<()> {
+        let (seq, existed): (u64, u8) = (row.get(first)?, row.get(first + 1)?);
+        let before = if existed == 0 { None } else { Some(reading.translation(id, row, first + 2)?) };
+        let lang = match &before {
+            Some(before) => before.lang.clone(),
+            None => super::row::text(row.get_ref(first + 2)?).0.into(),
+        };
+        let goes_on = self.done.last().is_some_and(|last| last.seq + 1 == seq && last.lang == lang);
+        self.replacing = match (existed, self.replacing) {
+            (2, _) => 1,
+            (1, 1) if goes_on => 2,
+            (0, 2) if goes_on => {
+                self.done.pop();
+                if let Some(entry) = self.done.last_mut() {
+                    entry.seq = seq;
+                }
+                self.replacing = 0;
+                return Ok(());
+            }
+            _ => 0,
+        };
+        self.done.push(Entry { seq, lang, before });
+        Ok(())
+    }
+}
+
+/// The page of the log after `from`: of `round`, or of one that begins there and ends at the head or at `until`.
+/// `None`: nothing comes.
+pub(super) fn page(
+    opened: &Opened,
+    reading: &mut Reading<'_>,
+    from: u64,
+    until: u64,
+    round: Option<Round>,
+) -> rusqlite::Result<Option<Batch>> {
+    let transaction = opened.connection.unchecked_transaction()?;
+    let head = head(&transaction)?;
+    let round = round.unwrap_or(Round { start: from, end: head.min(until) });
+    if from >= round.end {
+        return Ok(None);
+    }
+    // What is scanned for the page is then all that there is of its alarms.
+    let whole = from == round.start && round.end == head && head - from < PAGE as u64;
+    let mut touched = transaction.prepare_cached(
+        "SELECT alarm_id, seq, existed, lang, message, isn_dt, user_id, at FROM alarm_log
+         WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+    )?;
+    let mut rows = touched.query(params![from, round.end, PAGE])?;
+    let mut order: Vec<(Raw, Arc<str>, u64)> = Vec::new();
+    let mut scanned: HashMap<Arc<str>, Entries> = HashMap::new();
+    let (mut count, mut newest, mut made) = (0, [(from, 0); 3], i64::MAX);
+    while let Some(row) = rows.next()? {
+        count += 1;
+        let (id, seq, existed): (Raw, u64, u8) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        newest = [(seq, existed), newest[0], newest[1]];
+        made = made.min(row.get(7)?);
+        if id == Raw::Null {
+            continue; // a row without an id is nobody's alarm
+        }
+        let shown = id.text();
+        if !scanned.contains_key(&shown) {
+            order.push((id, shown.clone(), seq));
+        }
+        let entries = scanned.entry(shown.clone()).or_default();
+        if whole {
+            entries.push(row, 1, &shown, reading)?;
+        }
+    }
+    let mut to = match newest {
+        _ if count < PAGE => round.end,
+        // A page does not end within a REPLACE that is told in three entries.
+        [(_, 2), (before, _), _] | [(_, 1), (_, 2), (before, _)] => before,
+        [(last, _), ..] => last,
+    };
+    let mut alarms = Alarms::new(&transaction, &opened.table)?;
+    let (mut changes, mut bytes) = (Vec::with_capacity(order.len()), 0);
+    for (id, shown, first) in order {
+        if first > to {
+            break;
+        }
+        if bytes > BYTES_MAX {
+            to = first - 1;
+            break;
+        }
+        let now = alarms.rows(&id, &shown, reading)?;
+        let entries = match scanned.remove(&shown) {
+            Some(scanned) if whole => scanned.done,
+            _ => alarms.entries(&id, &shown, round.start, reading)?,
+        };
+        let split = entries.partition_point(|entry| entry.seq <= round.end);
+        let after = rows_at(&entries[split..], &now);
+        let change = Change::new(shown, &entries[..split], after);
+        bytes += change.before.iter().chain(&change.after).map(|row| row.body.len()).sum::<usize>();
+        changes.push(change);
+    }
+    let seen = Instant::now();
+    let age = u64::try_from(milliseconds(SystemTime::now()) - made).unwrap_or(0);
+    let made = seen.checked_sub(Duration::from_millis(age)).unwrap_or(seen);
+    Ok(Some(Batch { feed: opened.feed, from, to, round, changes, recent: Arc::new([]), seen, made }))
+}
+
+/// The page after `from` for a reader that is far behind; what the log no longer tells, or never told, is told by the
+/// alarms that stand.
+pub(super) fn past(
+    opened: &Opened,
+    reading: &mut Reading<'_>,
+    from: Position,
+    until: u64,
+    round: Option<Round>,
+) -> rusqlite::Result<Option<Page>> {
+    let first: Option<u64> = opened.connection.query_row("SELECT min(seq) FROM alarm_log", [], |row| row.get(0))?;
+    let tail = match first {
+        Some(first) => first - 1,
+        None => head(&opened.connection)?,
+    };
+    let tail = tail.min(until);
+    if from.seq >= tail {
+        let batch = page(opened, reading, from.seq, until, round)?;
+        return Ok(batch.map(|batch| Page { batch, expired: false }));
+    }
+    let pruned: u64 = super::adopt::meta(&opened.connection, "pruned")?.unwrap_or(0);
+    let batch = standing(opened, reading, from.seq, tail)?;
+    Ok(Some(Page { batch, expired: from.seq < pruned }))
+}
+
+/// The alarms that came after `from` and stood at `tail`, where the log begins.
+fn standing(opened: &Opened, reading: &mut Reading<'_>, from: u64, tail: u64) -> rusqlite::Result<Batch> {
+    let transaction = opened.connection.unchecked_transaction()?;
+    let mut index = transaction
+        .prepare_cached("SELECT alarm_id, seq FROM alarm_index WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")?;
+    let places: Vec<(Raw, u64)> =
+        index.query_map(params![from, tail, PAGE], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let mut to = places.last().filter(|_| places.len() == PAGE).map_or(tail, |(_, seq)| *seq);
+    let mut alarms = Alarms::new(&transaction, &opened.table)?;
+    let (mut changes, mut bytes) = (Vec::with_capacity(places.len()), 0);
+    for (id, seq) in places {
+        if bytes > BYTES_MAX {
+            to = seq - 1;
+            break;
+        }
+        let shown = id.text();
+        let now = alarms.rows(&id, &shown, reading)?;
+        let rows = rows_at(&alarms.entries(&id, &shown, tail, reading)?, &now);
+        bytes += rows.iter().map(|row| row.body.len()).sum::<usize>();
+        changes.push(Change::standing(shown, seq, rows));
+    }
+    let round = Round { start: from, end: to };
+    let seen = Instant::now();
+    Ok(Batch { feed: opened.feed, from, to, round, changes, recent: Arc::new([]), seen, made: seen })
+}
