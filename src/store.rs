@@ -75,7 +75,29 @@ struct Opened {
     table: Table,
     /// Positions up to this one are history.
     history: u64,
+    /// The `schema_version` for which the table was found adopted.
+    schema: i64,
+    /// The `data_version` up to which the log was read.
     version: i64,
+}
+
+impl Opened {
+    /// Adopts the table again if anything was made or dropped in the database, as a migration does that rebuilds it.
+    fn keep_adopted(&mut self, options: &Options) -> Result<(), Failure> {
+        let schema = number(&self.connection, "PRAGMA schema_version").map_err(|cause| failure(&cause))?;
+        if schema == self.schema {
+            return Ok(());
+        }
+        let adopted = adopt::adopt(&mut self.connection, options)?;
+        (self.feed, self.table, self.history) = (adopted.feed, adopted.table, adopted.history);
+        // As it was before: what was made meanwhile, here or elsewhere, is looked at next time.
+        (self.schema, self.version) = (schema, 0);
+        Ok(())
+    }
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))
 }
 
 fn failure(cause: &rusqlite::Error) -> Failure {
@@ -99,8 +121,13 @@ impl Store {
     }
 
     fn opened(&mut self) -> Result<&mut Opened, Failure> {
-        if self.open.is_none() {
-            self.open = Some(connect(&self.options)?);
+        match self.open.take() {
+            None => self.open = Some(connect(&self.options)?),
+            Some(mut opened) => {
+                let adopted = opened.keep_adopted(&self.options);
+                self.open = Some(opened);
+                adopted?;
+            }
         }
         self.open.as_mut().ok_or_else(|| Failure { fault: Fault::Other, cause: "the database is not open".to_owned() })
     }
@@ -159,12 +186,13 @@ fn connect(options: &Options) -> Result<Opened, Failure> {
         Ok(connection)
     };
     let mut connection = open().map_err(|cause| failure(&cause))?;
+    let schema = number(&connection, "PRAGMA schema_version").map_err(|cause| failure(&cause))?;
     let adopted = adopt::adopt(&mut connection, options)?;
     let begun = Instant::now();
     while begun.elapsed() < CHORES_AT_ONCE
         && chores::step(&mut connection, &adopted.table).map_err(|cause| failure(&cause))?
     {}
-    Ok(Opened { connection, feed: adopted.feed, table: adopted.table, history: adopted.history, version: 0 })
+    Ok(Opened { connection, feed: adopted.feed, table: adopted.table, history: adopted.history, schema, version: 0 })
 }
 
 fn head(connection: &Connection) -> rusqlite::Result<u64> {
@@ -182,11 +210,9 @@ impl Source for Store {
     }
 
     fn look(&mut self, after: Position, round: Option<Round>) -> Result<Look, Failure> {
-        let (version, seen) = self.read(|opened, _| {
-            let mut pragma = opened.connection.prepare_cached("PRAGMA data_version")?;
-            Ok((pragma.query_row([], |row| row.get(0))?, opened.version))
-        })?;
-        if version == seen && round.is_none() {
+        let opened = self.opened()?;
+        let version = number(&opened.connection, "PRAGMA data_version").map_err(|cause| failure(&cause))?;
+        if version == opened.version && round.is_none() {
             return Ok(Look::Nothing);
         }
         match self.read(|opened, reading| read::page(opened, reading, after.seq, u64::MAX, round))? {
@@ -196,7 +222,9 @@ impl Source for Store {
                 Ok(Look::News(batch))
             }
             None => {
-                self.opened()?.version = version;
+                // One page a look, and only when nothing else is to be done.
+                let done = self.read(|opened, _| chores::step(&mut opened.connection, &opened.table))?;
+                self.opened()?.version = if done { 0 } else { version };
                 Ok(Look::Nothing)
             }
         }
@@ -230,7 +258,12 @@ impl Archive for Store {
     }
 
     fn missing_triggers(&mut self) -> Result<Vec<String>, Failure> {
-        self.read(|opened, _| adopt::missing_triggers(&opened.connection, &opened.table))
+        if self.open.is_none() {
+            self.opened()?;
+        }
+        // As it is found: not made again before it is told.
+        let missing = self.open.as_ref().map(|opened| adopt::missing_triggers(&opened.connection, &opened.table));
+        missing.unwrap_or(Ok(Vec::new())).map_err(|cause| failure(&cause))
     }
 
     fn prune(&mut self) -> Result<bool, Failure> {

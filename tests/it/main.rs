@@ -2,6 +2,7 @@
 
 mod cli;
 mod clients;
+mod faults;
 mod health;
 mod metrics;
 mod readme;
