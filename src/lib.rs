@@ -23,7 +23,6 @@ use hyper_util::service::TowerToHyperService;
 use ractor::{Actor, ActorRef, rpc::CallResult};
 
 pub use config::Config;
-use config::Origin;
 use server::{Limits, Server};
 use store::{Make, Options, Store};
 
@@ -44,11 +43,9 @@ impl Hub {
     /// Starts the actors and the server.
     ///
     /// # Errors
-    /// A setting that is not served yet, a table that cannot be adopted, an address that cannot be listened on.
+    /// A key that cannot be used, a table that cannot be adopted, an address that cannot be listened on.
     pub async fn start(config: Config) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        if let Some(name) = unserved(&config) {
-            return Err(format!("--{name} is not served by this build: a hub that ignores it would not be safe").into());
-        }
+        let authority = auth::Authority::new(&config)?;
         let options = Options {
             path: config.db.clone(),
             make: if config.create { Make::File } else { Make::Table },
@@ -70,7 +67,7 @@ impl Hub {
         let actors = ractor::call!(root, TreeMessage::Actors)?;
         tokio::spawn(watch::wake_on_writes(db, actors.clone()));
         wait_until_read(&actors.borrow().poller.clone()).await;
-        let api = tokio::sync::watch::Sender::new(http::Api::new(&config, actors));
+        let api = tokio::sync::watch::Sender::new(http::Api::new(&config, authority, actors));
         let mut addresses = Vec::with_capacity(config.listen.len());
         let mut listeners = Vec::with_capacity(config.listen.len());
         for address in config.listen {
@@ -115,7 +112,7 @@ impl Hub {
     /// Whatever of it cannot be used; the settings before stay.
     pub fn reload(&self, config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
         let actors = self.api.borrow().actors.clone();
-        self.api.send_replace(http::Api::new(config, actors));
+        self.api.send_replace(http::Api::new(config, auth::Authority::new(config)?, actors));
         Ok(())
     }
 
@@ -141,16 +138,6 @@ impl Hub {
         };
         tokio::time::timeout(self.drain, all).await.is_ok()
     }
-}
-
-/// Settings that are read and that nothing acts on yet. Whoever says one of them relies on it, and most of them
-/// protect somebody: so they are refused, never ignored.
-const UNSERVED: &[&str] =
-    &["auth", "base-path", "cors-origin", "host", "jwt-key-file", "proxy-scope-header", "proxy-user-header"];
-
-fn unserved(config: &Config) -> Option<&'static str> {
-    let mut said = config.said.iter().filter(|(_, given)| given.origin != Origin::Default);
-    said.find_map(|(setting, _)| UNSERVED.iter().find(|name| **name == setting.name)).copied()
 }
 
 /// Waits until the poller has opened the database, so that whoever connects first is not sent away; not for ever,

@@ -82,12 +82,30 @@ pub fn encode(block: &Block, conn: Uuid, claim: Claim, out: &mut Vec<u8>) {
     identify(block.at, claim, out);
 }
 
+/// A position as text.
+pub fn cursor(at: Position) -> String {
+    format!("{}.{}", at.feed, at.seq)
+}
+
+/// An alarm of the history, from the body of the row that was chosen.
+pub fn standing(body: &Bytes, fallback: bool, acknowledged: bool, at: Position) -> String {
+    let body = String::from_utf8_lossy(body);
+    format!(r#"{body},"fallback":{fallback},"acknowledged":{acknowledged},"cursor":"{}"}}"#, cursor(at))
+}
+
+/// A page of the history.
+pub fn history(alarms: &[String], next: Option<Position>, unread: u32, unread_more: bool) -> String {
+    let (alarms, next) = (alarms.join(","), json!(next.map(cursor)));
+    let more = if unread_more { r#","unread_more":true"# } else { "" };
+    format!(r#"{{"alarms":[{alarms}],"next":{next},"unread":{unread}{more}}}"#)
+}
+
 fn identify(at: Position, claim: Claim, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("\nid: {}.{}.{claim}\n\n", at.feed, at.seq).as_bytes());
 }
 
 /// UTC, to the second (civil date from days as in Howard Hinnant's "chrono-compatible low-level date algorithms").
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let days = seconds / 86_400 + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

@@ -54,8 +54,8 @@ pub fn counted_alone(api: watch::Receiver<Api>) -> impl Filter<Extract = (Respon
         async move {
             match (path.as_str(), method) {
                 ("/metrics", Method::GET | Method::HEAD) => counted(&api).await,
-                ("/metrics", _) => problem::method_not_allowed(&[Method::GET]).response(),
-                _ => Problem::new(&problem::NOT_FOUND, "this address has /metrics and nothing else").response(),
+                ("/metrics", _) => problem::method_not_allowed(&[Method::GET]).response(""),
+                _ => Problem::new(&problem::NOT_FOUND, "this address has /metrics and nothing else").response(""),
             }
         }
     })

@@ -48,27 +48,44 @@ impl File {
 /// A file, or 304 to who has it already.
 pub fn file(api: &Api, file: &'static File, request: &Request) -> Response {
     let etag = file.etag();
-    // A weak comparison (RFC 9110 §13.1.2); a proxy that compresses makes a strong tag weak.
-    let known = |list: &str| {
-        list.split(',').any(|tag| {
-            matches!(tag.trim().trim_start_matches("w/"), "*") || tag.trim().trim_start_matches("w/") == etag
-        })
-    };
-    let unchanged = request.header("if-none-match").is_some_and(|list| known(&list));
-    let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
+    // A weak comparison (RFC 9110 §13.1.2): a proxy that compresses makes a strong tag weak.
+    let known = |tag: &str| matches!(tag.trim().trim_start_matches("w/"), tag if tag == "*" || tag == etag);
+    let unchanged = request.header("if-none-match").is_some_and(|tags| tags.split(',').any(known));
+    let response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
+    let mut response = headed(api, response, file.kind);
+    response.headers_mut().insert(header::ETAG, text(etag));
+    response
+}
+
+/// A page that is made on the spot.
+pub fn html(api: &Api, page: String) -> Response {
+    headed(api, page.into_response(), HTML)
+}
+
+/// The base path without its last slash: relative links would go astray from there.
+pub fn moved(api: &Api, request: &Request) -> Response {
+    let mark = if request.query.is_empty() { "" } else { "?" };
+    let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
+    response.headers_mut().insert(header::LOCATION, text(format!("{}/{mark}{}", api.base, request.query)));
+    response
+}
+
+fn headed(api: &Api, mut response: Response, kind: &'static str) -> Response {
     let headers = response.headers_mut();
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors {}",
         api.frame_ancestors
     );
-    let text =
-        |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
-    headers.insert(header::ETAG, text(&etag));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.kind));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, text(&policy));
+    headers.insert(header::CONTENT_SECURITY_POLICY, text(policy));
     response
+}
+
+/// A header of text that was checked when the settings were read, or of a query, which HTTP let through.
+fn text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

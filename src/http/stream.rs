@@ -17,7 +17,6 @@ use actors::{
 };
 use bytes::Bytes;
 use futures_util::Stream;
-use ractor::rpc::CallResult;
 use uuid::Uuid;
 use warp::{
     Reply,
@@ -26,10 +25,17 @@ use warp::{
 };
 
 use super::{
-    Api, DEADLINE, Request,
+    Api, Request,
     problem::{self, Problem},
+    ticket,
 };
-use crate::{server::Ends, wire};
+use crate::{auth::Caller, server::Ends, wire};
+
+/// When to come back to a hub that cannot serve the stream now.
+const BUSY: Duration = Duration::from_secs(3);
+
+/// Alarms that `?history` gives at most.
+const HISTORY_MAX: u64 = 1_000;
 
 /// Bytes that are joined into one chunk, about.
 const CHUNK: usize = 65_536;
@@ -65,7 +71,7 @@ impl Stream for Body {
 }
 
 /// Opens the stream of a user.
-pub async fn open(api: &Api, user: Arc<str>, request: &Request) -> Result<Response, Problem> {
+pub async fn open(api: &Api, user: Arc<str>, caller: Caller, request: &Request) -> Result<Response, Problem> {
     let explicit = guard(request)?;
     if request.head {
         return Ok(headed(Response::default()));
@@ -77,31 +83,44 @@ pub async fn open(api: &Api, user: Arc<str>, request: &Request) -> Result<Respon
     if let Some(excess) = request.excess {
         return Ok(busy(excess.retry(), position, claim));
     }
+    let expires = match &caller {
+        Caller::Anyone => None,
+        Caller::Known { expires, .. } => *expires,
+        Caller::Ticket(digest) => match ticket::redeem(api, *digest, user.clone(), claim).await {
+            Ok(expires) => expires,
+            Err(problem) if problem.is_transient() => return Ok(busy(BUSY, position, claim)),
+            Err(problem) => return Err(problem),
+        },
+    };
     let history = request.parameter("history").and_then(|count| count.parse().ok());
     let opening = Opening {
         user,
         languages: languages(api, request),
         claim,
         position,
-        history: history.unwrap_or(0_u16).min(1_000),
+        history: history.map_or(0, |count: u64| u16::try_from(count.min(HISTORY_MAX)).unwrap_or_default()),
         explicit,
-        expires: None,
+        expires,
     };
     let hub = api.actors.borrow().hub.clone();
-    let answer = hub.call(|reply| HubMessage::Connect(opening, reply), None);
-    match tokio::time::timeout(DEADLINE * 3, answer).await {
-        Ok(Ok(CallResult::Success(Answer::Open(feed)))) => Ok(stream(feed)),
-        Ok(Ok(CallResult::Success(Answer::Refused))) => {
+    match api.ask(&hub, |reply| HubMessage::Connect(opening, reply)).await {
+        Ok(Answer::Open(feed)) => {
+            if let Caller::Ticket(digest) = caller {
+                ticket::bind(api, digest, feed.claim).await;
+            }
+            Ok(stream(feed))
+        }
+        Ok(Answer::Refused) => {
             let mut gone = StatusCode::NO_CONTENT.into_response();
             gone.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             Ok(gone)
         }
-        Ok(Ok(CallResult::Success(Answer::NotExplicit))) => {
+        Ok(Answer::NotExplicit) => {
             let detail = "to take over a live connection, ask for Accept: text/event-stream";
             Err(Problem::new(&problem::NOT_ACCEPTABLE, detail))
         }
-        Ok(Ok(CallResult::Success(Answer::Busy(retry)))) => Ok(busy(retry, position, claim)),
-        _ => Ok(busy(Duration::from_secs(3), position, claim)),
+        Ok(Answer::Busy(retry)) => Ok(busy(retry, position, claim)),
+        Err(_) => Ok(busy(BUSY, position, claim)),
     }
 }
 
@@ -139,28 +158,33 @@ fn busy(retry: Duration, position: Option<Position>, claim: Option<Claim>) -> Re
     stream(Feed::ended_with(Uuid::new_v4(), claim, vec![Block { event, at }]))
 }
 
-/// Opening has a side effect: a page of another site must not cause it. Answers whether the request said by itself
-/// that it wants an event stream.
+/// Opening has a side effect: neither a form of the page nor an image on it must cause it. Answers whether the request
+/// said by itself that it wants an event stream.
 fn guard(request: &Request) -> Result<bool, Problem> {
     let accept = request.header("accept").unwrap_or_else(|| "*/*".to_owned());
-    if !["text/event-stream", "text/*", "*/*"].iter().any(|kind| accept.contains(kind)) {
+    let kinds: Vec<&str> = accept.split(',').filter_map(kind).collect();
+    if !kinds.iter().any(|kind| matches!(*kind, "text/event-stream" | "text/*" | "*/*")) {
         let detail = "this is an event stream: ask for Accept: text/event-stream";
         return Err(Problem::new(&problem::NOT_ACCEPTABLE, detail));
     }
-    let foreign = || Problem::new(&problem::CROSS_SITE, "a page of another site may not open this stream");
-    let site = request.header("sec-fetch-site");
-    if site.as_deref().is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return Err(foreign());
-    }
-    if request.header("sec-fetch-dest").is_some_and(|dest| dest != "empty") {
+    let (dest, mode) = (request.header("sec-fetch-dest"), request.header("sec-fetch-mode"));
+    let by_script = dest.as_deref().is_none_or(|dest| dest == "empty")
+        && mode.as_deref().is_none_or(|mode| matches!(mode, "cors" | "same-origin"));
+    if !by_script {
         return Err(Problem::new(&problem::CROSS_SITE, "an event stream is no image, script or document"));
     }
-    if let (Some(origin), Some(host)) = (request.header("origin"), request.header("host"))
-        && origin.split_once("://").is_none_or(|(_, origin)| origin != host)
-    {
-        return Err(foreign());
-    }
-    Ok(accept.contains("text/event-stream") || site.is_some())
+    Ok(kinds.contains(&"text/event-stream")
+        || dest.is_some()
+        || mode.is_some()
+        || request.header("sec-fetch-site").is_some())
+}
+
+/// The media type of a member of `Accept`, unless it is refused by `q=0` (RFC 9110 §12.4.2).
+fn kind(member: &str) -> Option<&str> {
+    let mut parts = member.split(';').map(str::trim);
+    let kind = parts.next()?;
+    let quality = parts.find_map(|part| part.strip_prefix("q="));
+    quality.is_none_or(|quality| quality.trim().parse::<f32>().is_ok_and(|quality| quality > 0.0)).then_some(kind)
 }
 
 #[cfg(test)]

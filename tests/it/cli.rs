@@ -172,16 +172,6 @@ fn what_would_be_insecure_does_not_start_and_says_why() {
 }
 
 #[test]
-fn a_setting_that_nothing_acts_on_yet_is_refused_and_never_ignored() {
-    let directory = tempdir().unwrap();
-    key(&directory, b"0123456789abcdef0123456789abcdef", 0o600);
-    let jwt = ["--listen", "0.0.0.0:0", "--auth", "jwt", "--jwt-key-file", "key"];
-    let done = run(&directory, &jwt);
-    assert_eq!(done.code, Some(1), "{}", done.said);
-    assert!(done.said.contains("--auth is not served by this build"), "{}", done.said);
-}
-
-#[test]
 fn a_variable_that_means_nothing_is_a_warning() {
     let directory = tempdir().unwrap();
     let done = done(command(directory.path(), &["config"]).env("ALARM_HUB_LISSEN", "x"));

@@ -1,5 +1,9 @@
 //! INSERT to bytes: the real binary, a real socket, and writers in other processes.
 
+mod api;
+mod api_alarms;
+mod ask;
+mod auth;
 mod cli;
 mod clients;
 mod faults;

@@ -86,8 +86,9 @@ fn a_head_that_is_too_large_is_refused_with_what_is_wrong_and_a_large_one_is_ser
     let directory = TempDir::new().unwrap();
     let hub = Hub::start(directory.path(), &[]);
     let get = |path: &str, headers: &str| {
-        let answer =
-            hub.exchange(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").as_bytes());
+        let answer = hub.exchange(
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").as_bytes(),
+        );
         answer.split(' ').nth(1).unwrap_or_else(|| panic!("no status in {answer:?}")).to_owned()
     };
     let lines = |count: usize| (0..count - 2).map(|number| format!("X-{number}: x\r\n")).collect::<String>();
@@ -114,32 +115,33 @@ fn odd_http_is_served_as_the_standard_says() {
 
     let mut live = hub.connect("b", "Accept: text/event-stream\r\n");
     assert_eq!(live.event().0, "hello");
-    let quiet = hub
-        .exchange(b"HEAD /connection/b HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n");
+    let quiet = hub.exchange(
+        b"HEAD /connection/b HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n",
+    );
     assert!(quiet.starts_with("HTTP/1.1 200 ") && quiet.ends_with("\r\n\r\n"), "{quiet}");
     for (method, status) in [("POST", "405"), ("OPTIONS", "204"), ("BREW", "405")] {
-        let request = format!("{method} /connection/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} /connection/b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let answer = hub.exchange(request.as_bytes());
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
     write(directory.path(), "INSERT INTO alarm (id, lang, message) VALUES ('1', 'ko', 'x')");
     assert_eq!(live.event().0, "alarm", "none of these touched the stream");
 
-    let one = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
-    let last = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let one = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(hub.exchange(format!("{one}{one}{last}").as_bytes()).matches("HTTP/1.1 200 ").count(), 3);
 
     let preface = hub.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
     assert!(!preface.contains("200"), "HTTP/2 without TLS is refused: {preface}");
     let upgrade = hub.exchange(
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close, upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close, upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
     );
     assert!(upgrade.starts_with("HTTP/1.1 200 "), "an upgrade is not taken up: {upgrade}");
 
     // The body is the chunk; what follows is no second request, or a front that counts by Content-Length is fooled.
     for lines in ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
     {
-        let smuggled = format!("POST /healthz HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n0\r\n\r\n{one}");
+        let smuggled = format!("POST /healthz HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n0\r\n\r\n{one}");
         assert_eq!(hub.exchange(smuggled.as_bytes()).matches("HTTP/1.1 ").count(), 1);
     }
 }
@@ -154,10 +156,10 @@ fn a_full_hub_says_so_is_healthy_all_the_same_and_takes_in_the_next_once_one_has
     }
     bye_busy(hub.connect("c", ""));
     bye_busy(hub.connect("a", ""));
-    let refused = hub.exchange(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let refused = hub.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: "), "{refused}");
     assert!(refused.contains("application/problem+json"), "{refused}");
-    assert!(hub.exchange(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    assert!(hub.exchange(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").starts_with("HTTP/1.1 200 "));
     write(directory.path(), "INSERT INTO alarm (id, lang, message) VALUES ('1', 'ko', 'x')");
     let [mut left, right] = streams;
     assert_eq!(left.event().0, "alarm", "whoever was refused displaced nobody");
@@ -244,7 +246,7 @@ fn a_client_that_never_reads_is_cut_once_its_user_is_elsewhere_and_costs_nobody_
     let hub = Hub::start(directory.path(), &["--queue", "16"]);
     let before = hub.sockets();
     let mut deaf = hub.socket();
-    deaf.write_all(b"GET /connection/deaf HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n").unwrap();
+    deaf.write_all(b"GET /connection/deaf HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n").unwrap();
     let mut other = hub.connect("other", "");
     assert_eq!(other.event().0, "hello");
     until("both are there", || hub.sockets() == before + 2);

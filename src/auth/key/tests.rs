@@ -1,4 +1,4 @@
-//! Keys as `openssl genpkey` makes them. They sign nothing but what is in this file.
+//! Keys as `openssl genpkey` makes them. They sign nothing but what is in tests.
 
 use std::fs::{self, Permissions};
 
@@ -7,85 +7,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const RSA_PRIVATE: &str = "\
------BEGIN PRIVATE KEY-----
-MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7WXpCXC9nL9NC
-cZf0QCtq6pen+daWk4Q2hBVlR8Kqf20NKhk5jLNMNvVq6HAyG6i5T5MMmjADnZNS
-iZnZvfMyogTtPdfb6/CbXdx33MJNgM9xbNejSEX8TzDdgHl0UvOCXmVPGuW4Yl/a
-7cO73FXYJECut6NZjTbnWO+XNwfmJQhsOFg0h2Y8ulKQOjD3Ic2y3ct5sxtXT1Ht
-MJFQ7/MCpmrVAeMkPslEOu9mrrIjnD8AxJ0OXr1e419T9ublwBxj+ehvODX/2qeQ
-4BcNGP48vA/J5FGepbWQ0InOPbY/P8GH3kjZvt6ZZVNkIQAZ+DvIuN02DFd9Jbke
-HvWbPJqjAgMBAAECggEATehem/vjxoAv1OCR9QM+St61JCgT4VgE0frJPu3BeM82
-lRPdm330DYyJL+TqyxuPZUg++S2hK8+6NMd9z/tah8KyU8m02wJZcvJsPPfzYPFg
-0mUVoxPp7osr4eCMISBhnOQOMwAXaT6XZ94Z2CQ/Gnuw3jcFWbcMjtYABBzhTwV+
-IM62BhxESJJaySBzDEyZOfRQv7Om76Ne2gk9Y+MaDLZMLcGE0gWT9ywRs3L6AhTQ
-0LzVNg+0/zBaACK2id9nfFldRtETHvRcIpmakUpe05CXAwWTTsKI6/wfrokpXAB+
-Uv6sFj1y+jNTmQ+yCixMAZ7Okk1vd1bNQY2iwW/d+QKBgQD0rqocak79fZQ/fhWN
-Ea7Jaiqpcuobd1+qjrUahiRKkr1TrvFP3CwuPPkIpHIHJ/IQXb+0X4JdT/+h+P/+
-3BuwjeaV6CojIUcV91N829OpmOiIL35CNmHZ5j77z9w1gsqNv2QelrhiCigwO+ww
-vE8WqShsnZWpKhKlrdY1ROt0hQKBgQDEA+xsYkw5xYCKION+s1anJupvXNqKXoUB
-VfiP6LpWRjgUwLseGjgt9pVt42FRH+pxncpSh5GaTHESaJZysGVBmJ2PYG9mYu0A
-x/vKiD7WsWoqzwsjRXRSad2xGak0QzCK2x0md7odnRwv3N4zjGFxavLQ1J6Hupjq
-8w+bpUgvBwKBgFmygigCjMx+sc8I0KuzVMj/g3404z+IZminAhskG7++xWsdEdd9
-1jBpJ74UUrzu1t1LEND1xlugzQy6tFXgqMHzcxl3T6MrOt0BmviFubVNmcj66CUr
-vHld367+RzLSrKCEDhbsl9FQ+eScwvwmvDOJdYlDx66I/ub/sCw9BLflAoGAW7v2
-Vpb+U38x8/MGZNJreFjHGI0dHeq0Vna0mCzzn9LHBjdYmvLsXd5r+nySm9PS9Y9C
-E7OsmciylknqNwyEptlUy7f3CrS7dEUjepqexf1L0XMKJFyp3rP685otzO6w9hsr
-nkgkCx3vBhtYxkkphVnm/4KyGpViYXqVUGNez9sCgYEAjVFMatzQ7CnXF5gQRFdl
-gfFVCCT5aQMntSkzPztRfM02R2SrvHrCjTffu+eaSeUOWCfBUxHzWlBDOhTEyCnI
-XKdnHkVBYhAuSxaWfP2/bpGk2XGCCD/Rv+mnmXpZFQaNZSGdVCgS+UCAJnRfHp5v
-WeBkoVxQzQ8wo/O3MFMgJPU=
------END PRIVATE KEY-----
-";
-const RSA_PUBLIC: &str = "\
------BEGIN PUBLIC KEY-----
-MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu1l6QlwvZy/TQnGX9EAr
-auqXp/nWlpOENoQVZUfCqn9tDSoZOYyzTDb1auhwMhuouU+TDJowA52TUomZ2b3z
-MqIE7T3X2+vwm13cd9zCTYDPcWzXo0hF/E8w3YB5dFLzgl5lTxrluGJf2u3Du9xV
-2CRArrejWY0251jvlzcH5iUIbDhYNIdmPLpSkDow9yHNst3LebMbV09R7TCRUO/z
-AqZq1QHjJD7JRDrvZq6yI5w/AMSdDl69XuNfU/bm5cAcY/nobzg1/9qnkOAXDRj+
-PLwPyeRRnqW1kNCJzj22Pz/Bh95I2b7emWVTZCEAGfg7yLjdNgxXfSW5Hh71mzya
-owIDAQAB
------END PUBLIC KEY-----
-";
-const P256_PRIVATE: &str = "\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgsbAcddajZWBRaMDJ
-cCmS4QKXE4WMv0cop6aGEC5F54GhRANCAARIOs0oun3gAd70FkfulOU2egMo3+r9
-nji0BVK627JXRks1SiLydCD3BOCzRwJAyxO3b2dwMUE8DizkM50zCSHB
------END PRIVATE KEY-----
-";
-const P256_PUBLIC: &str = "\
------BEGIN PUBLIC KEY-----
-MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAESDrNKLp94AHe9BZH7pTlNnoDKN/q
-/Z44tAVSutuyV0ZLNUoi8nQg9wTgs0cCQMsTt29ncDFBPA4s5DOdMwkhwQ==
------END PUBLIC KEY-----
-";
-const ED_PRIVATE: &str = "\
------BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIGIrxlfI+/61htLY9VhNmUnekfDgNEBw8LN99qvHbupz
------END PRIVATE KEY-----
-";
-const ED_PUBLIC: &str = "\
------BEGIN PUBLIC KEY-----
-MCowBQYDK2VwAyEA85XHb9eNuieQDelMxJ9H663G7MP915MdFIkSBij3pa8=
------END PUBLIC KEY-----
-";
-const SMALL_PUBLIC: &str = "\
------BEGIN PUBLIC KEY-----
-MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDAg/hFWVdA3CT3+I2W/b/03QZ5
-laQEAEqPzaepJMhQdf6KZvDYL014BdGW0ks/H5Csq+O4rqFTUWqcZXlik6MlH5Kp
-8yXxLPgqx504yju2xve0sfnVpv/z2CIMW7+0FSQ5kLwZhU0B/OFKdth41w7kJUuW
-a0GHIfZYxPfDsPdZWQIDAQAB
------END PUBLIC KEY-----
-";
-const P384_PUBLIC: &str = "\
------BEGIN PUBLIC KEY-----
-MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEwIQEk9oRyyfFN/y4UDtNomrQBFGyu1In
-hg+wowhwzUZyu3stIOnOPLTGnKaIDiGNRHexzY8D8ojKhJy4WHGtbYk/NqGTH4Pk
-QIWbjIOXphDq9SXK5KyNS2nhPv6/Zj4+
------END PUBLIC KEY-----
-";
+const RSA_PRIVATE: &str = include_str!("../../../tests/keys/rsa.pem");
+const RSA_PUBLIC: &str = include_str!("../../../tests/keys/rsa-public.pem");
+const P256_PRIVATE: &str = include_str!("../../../tests/keys/p256.pem");
+const P256_PUBLIC: &str = include_str!("../../../tests/keys/p256-public.pem");
+const ED_PRIVATE: &str = include_str!("../../../tests/keys/ed25519.pem");
+const ED_PUBLIC: &str = include_str!("../../../tests/keys/ed25519-public.pem");
+const SMALL_PUBLIC: &str = include_str!("../../../tests/keys/rsa1024-public.pem");
+const P384_PUBLIC: &str = include_str!("../../../tests/keys/p384-public.pem");
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 

@@ -1,0 +1,206 @@
+//! Writing alarms: publish, replace, clear.
+
+use std::{fmt, time::Duration};
+
+use actors::{
+    alarm::{NewAlarm, Position, Write, Written},
+    poller::PollerMessage,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::json;
+use uuid::Uuid;
+use warp::{
+    Reply,
+    http::{HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use super::{
+    Api, Body, Request,
+    alarms::refused,
+    json, may_be_user,
+    problem::{self, Problem},
+};
+use crate::wire;
+
+/// Bytes of a body, at most.
+const BODY_MAX: usize = 1 << 20;
+
+/// How long a body may take.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Characters of an id and of a time, at most.
+const TEXT_MAX: usize = 256;
+
+/// An alarm as it is sent to the hub.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an alarm: an object with messages")]
+struct Sent {
+    id: Option<String>,
+    user_id: Option<String>,
+    isn_dt: Option<String>,
+    messages: Messages,
+}
+
+/// Language and text, in the order in which they came.
+#[derive(Debug)]
+struct Messages(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Messages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Messages;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of languages and texts, as in {\"ko\": \"안녕\"}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Messages, A::Error> {
+                let mut texts: Vec<(String, String)> = Vec::new();
+                while let Some(lang) = map.next_key::<String>()? {
+                    if texts.iter().any(|(other, _)| *other == lang) {
+                        return Err(A::Error::custom(format_args!("the language {lang} is there twice")));
+                    }
+                    texts.push((lang, map.next_value()?));
+                }
+                Ok(Messages(texts))
+            }
+        }
+        deserializer.deserialize_map(Texts)
+    }
+}
+
+/// Writes new alarms, all or none.
+pub async fn publish(api: &Api, request: &Request, body: Body) -> Result<Response, Problem> {
+    let alarms = parse(api, &read(request, body).await?)?;
+    let ids: Vec<String> = alarms.iter().map(|alarm| alarm.id.clone()).collect();
+    match written(api, Write::Publish(alarms)).await? {
+        Written::Unchanged(at) => Ok(answer(StatusCode::OK, &ids, at)),
+        Written::Done(at) => Ok(answer(StatusCode::CREATED, &ids, at)),
+        Written::Redeemed(_) => Err(problem::busy()),
+    }
+}
+
+/// Makes an alarm be exactly this.
+pub async fn replace(api: &Api, id: String, request: &Request, body: Body) -> Result<Response, Problem> {
+    let sent: Sent = decode(&read(request, body).await?)?;
+    if sent.id.as_ref().is_some_and(|other| *other != id) {
+        return Err(bad("id", "it is another one than the path names: leave it out"));
+    }
+    let alarm = checked(api, Sent { id: Some(id), ..sent }, "")?;
+    let ids = [alarm.id.clone()];
+    match written(api, Write::Replace(alarm)).await? {
+        Written::Done(at) | Written::Unchanged(at) => Ok(answer(StatusCode::OK, &ids, at)),
+        Written::Redeemed(_) => Err(problem::busy()),
+    }
+}
+
+/// Deletes every row of an alarm.
+pub async fn clear(api: &Api, id: String) -> Result<Response, Problem> {
+    written(api, Write::Clear(id)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Writes, and wakes the poller so that nobody waits for its next look.
+async fn written(api: &Api, write: Write) -> Result<Written, Problem> {
+    let written = api.write(write).await?.map_err(refused)?;
+    let poller = api.actors.borrow().poller.clone();
+    let _ = api.ask(&poller, PollerMessage::Wake).await; // one that is being started again looks by itself
+    Ok(written)
+}
+
+fn answer(status: StatusCode, ids: &[String], at: Position) -> Response {
+    json(status, json!({"ids": ids, "cursor": wire::cursor(at)}).to_string())
+}
+
+/// The whole body, if it is JSON and not too large.
+async fn read(request: &Request, mut body: Body) -> Result<Bytes, Problem> {
+    let kind = request.header("content-type").unwrap_or_default();
+    let mut parts = kind.split(';').map(str::trim);
+    let plain = parts.next() == Some("application/json")
+        && parts.all(|part| {
+            !part.starts_with("charset=") || part.trim_start_matches("charset=").trim_matches('"') == "utf-8"
+        });
+    let coded = request.header("content-encoding").is_some_and(|coding| coding != "identity");
+    if !plain || coded {
+        let detail = "the body must be JSON in UTF-8, without an encoding: Content-Type: application/json";
+        return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, detail)
+            .with(header::ACCEPT, HeaderValue::from_static("application/json")));
+    }
+    let too_large = || Problem::new(&problem::TOO_LARGE, format!("a body has at most {BODY_MAX} bytes"));
+    let announced = request.header("content-length").and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_MAX as u64) {
+        return Err(too_large());
+    }
+    let whole = async {
+        let mut bytes = BytesMut::new();
+        while let Some(part) = body.next().await {
+            let part = part.map_err(|_| Problem::new(&problem::BAD_BODY, "the body ended before its end"))?;
+            if bytes.len() + part.len() > BODY_MAX {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes.freeze())
+    };
+    let late = |_| Problem::new(&problem::TIMEOUT, format!("the body took longer than {} s", BODY_TIME.as_secs()));
+    tokio::time::timeout(BODY_TIME, whole).await.map_err(late)?
+}
+
+/// JSON, or where it goes wrong.
+fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let decoded = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let (path, cause) = (error.path().to_string(), error.into_inner());
+        if path == "." { cause.to_string() } else { format!("{path}: {cause}") }
+    });
+    let decoded = decoded.and_then(|decoded| json.end().map(|()| decoded).map_err(|cause| cause.to_string()));
+    decoded.map_err(|detail| Problem::new(&problem::BAD_BODY, detail))
+}
+
+/// One alarm or an array of them.
+fn parse(api: &Api, bytes: &[u8]) -> Result<Vec<NewAlarm>, Problem> {
+    if bytes.trim_ascii_start().first() != Some(&b'[') {
+        return Ok(vec![checked(api, decode(bytes)?, "")?]);
+    }
+    let sent: Vec<Sent> = decode(bytes)?;
+    if sent.is_empty() {
+        return Err(Problem::new(&problem::BAD_BODY, "the array is empty: there must be at least one alarm"));
+    }
+    sent.into_iter().enumerate().map(|(index, sent)| checked(api, sent, &format!("[{index}]."))).collect()
+}
+
+/// What JSON alone cannot tell.
+fn checked(api: &Api, sent: Sent, place: &str) -> Result<NewAlarm, Problem> {
+    let bad = |member: &str, why: &str| bad(&format!("{place}{member}"), why);
+    let id = sent.id.unwrap_or_else(|| Uuid::now_v7().simple().to_string());
+    let length = |text: &str| text.chars().count();
+    if !(1..=TEXT_MAX).contains(&length(&id)) {
+        return Err(bad("id", "it must have 1 to 256 characters; leave it out for a new one"));
+    }
+    if sent.isn_dt.as_ref().is_some_and(|text| length(text) > TEXT_MAX) {
+        return Err(bad("isn_dt", "it must have at most 256 characters; leave it out for now"));
+    }
+    if sent.user_id.as_ref().is_some_and(|user| !may_be_user(user)) {
+        let why = "nobody can be called so: 1 to 128 characters, no control characters, not . or ..; leave it out for everyone";
+        return Err(bad("user_id", why));
+    }
+    let Messages(messages) = sent.messages;
+    if messages.is_empty() {
+        return Err(bad("messages", "it is empty: there must be a text in at least one language"));
+    }
+    if let Some((lang, _)) = messages.iter().find(|(lang, _)| api.aliases.tag(lang).is_none()) {
+        return Err(bad(&format!("messages.{lang}"), "that is no language tag; a tag looks like ko or en-US"));
+    }
+    Ok(NewAlarm { id, user: sent.user_id, isn_dt: sent.isn_dt, messages })
+}
+
+fn bad(member: &str, why: &str) -> Problem {
+    Problem::new(&problem::BAD_BODY, format!("{member}: {why}"))
+}
