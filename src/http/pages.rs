@@ -12,6 +12,8 @@ use super::{Api, Request};
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A file that is served as it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +31,25 @@ macro_rules! file {
 }
 
 /// All of them, a line each.
-static FILES: &[File] = &[file!("", HTML, "index.html"), file!("assets/page.js", SCRIPT, "page.js")];
+static FILES: &[File] = &[
+    file!("", HTML, "index.html"),
+    file!("assets/page.js", SCRIPT, "page.js"),
+    file!("assets/page-words.js", SCRIPT, "page-words.js"),
+    file!("assets/page.css", STYLE, "page.css"),
+    file!("assets/icon.svg", "image/svg+xml", "icon.svg"),
+    file!("assets/alarm-hub.js", SCRIPT, "alarm-hub.js"),
+    file!("assets/alarm-client.js", SCRIPT, "alarm-client.js"),
+    file!("assets/alarm-list.js", SCRIPT, "alarm-list.js"),
+    file!("assets/alarm-model.js", SCRIPT, "alarm-model.js"),
+    file!("assets/words.js", SCRIPT, "words.js"),
+    file!("assets/alarm-hub.css", STYLE, "alarm-hub.css"),
+    file!("assets/alarm-hub.d.ts", TEXT, "types/alarm-hub.d.ts"),
+    file!("assets/alarm-client.d.ts", TEXT, "types/alarm-client.d.ts"),
+    file!("assets/alarm-list.d.ts", TEXT, "types/alarm-list.d.ts"),
+    file!("assets/types.d.ts", TEXT, "types/types.d.ts"),
+    file!("assets/eventsource-parser.js", SCRIPT, "eventsource-parser.js"),
+    file!("assets/eventsource-parser.LICENSE", TEXT, "eventsource-parser.LICENSE"),
+];
 
 impl File {
     /// The file at a path, without its first slash.

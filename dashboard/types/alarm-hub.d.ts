@@ -1,0 +1,2 @@
+export { AlarmClient } from "./alarm-client.js";
+export { AlarmList } from "./alarm-list.js";

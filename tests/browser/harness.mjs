@@ -1,0 +1,232 @@
+// The real hub, real browsers, and a way between them that can be disturbed.
+
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+import puppeteer from "puppeteer-core";
+
+/** How long a fact may take on a machine that has other things to do, in milliseconds. */
+export const PATIENCE = 60_000;
+
+export const ROOT = path.resolve(import.meta.dirname, "../..");
+const target = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target");
+const BINARY =
+  process.env.ALARM_HUB_BIN ??
+  [path.join(target, "debug/alarm-hub"), path.join(target, "release/alarm-hub")].find((file) => existsSync(file));
+
+/** The browsers that are here; `BROWSERS=chrome` leaves the other out. */
+export const BROWSERS = (process.env.BROWSERS ?? "chrome,firefox").split(",");
+const PROGRAMS = {
+  chrome: ["/usr/bin/chromium", "/usr/bin/google-chrome"],
+  firefox: ["/usr/bin/firefox-esr", "/usr/bin/firefox"],
+};
+
+/** A folder that is gone when the test is. */
+async function folder(name) {
+  const made = await mkdtemp(path.join(tmpdir(), `alarm-hub-${name}-`));
+  return { path: made, remove: () => rm(made, { recursive: true, force: true, maxRetries: 5 }) };
+}
+
+export class Hub {
+  #folder;
+  #process;
+  #arguments;
+
+  /** Starts the binary on a new database and waits until it says where it listens. */
+  static async start(...options) {
+    if (!BINARY) throw new Error("there is no binary: run cargo build first, or name it with ALARM_HUB_BIN");
+    const hub = new Hub();
+    hub.#folder = await folder("db");
+    hub.db = path.join(hub.#folder.path, "alarms.db");
+    hub.#arguments = options;
+    await promisify(execFile)(BINARY, ["init", "--db", hub.db]);
+    await hub.restart("127.0.0.1:0");
+    return hub;
+  }
+
+  /** Starts it again at its place, after a `kill`. */
+  async restart(listen = this.host) {
+    const options = ["serve", "--db", this.db, "--listen", listen, ...this.#arguments];
+    this.#process = spawn(BINARY, options, { stdio: ["ignore", "pipe", process.env.HUB_LOG ? "inherit" : "ignore"] });
+    for await (const line of createInterface({ input: this.#process.stdout })) {
+      const said = /http:\/\/([^/\s]+)/.exec(line);
+      if (!said) continue;
+      this.host = said[1];
+      this.url = `http://${this.host}`;
+      this.#process.stdout.resume();
+      return;
+    }
+    throw new Error("the hub ended before it said where it listens");
+  }
+
+  async kill(signal = "SIGKILL") {
+    if (!this.#process || this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const exit = once(this.#process, "exit");
+    this.#process.kill(signal);
+    await exit;
+  }
+
+  async stop() {
+    await this.kill();
+    await this.#folder.remove();
+  }
+
+  /** Another process writes an alarm. */
+  async send(messages, { user, id } = {}) {
+    const texts = Object.entries(messages).map(([lang, text]) => `${lang}=${text}`);
+    const options = [...(user ? ["--user", user] : []), ...(id ? ["--id", id] : [])];
+    await promisify(execFile)(BINARY, ["send", "--db", this.db, ...options, ...texts]);
+  }
+
+  /** An alarm in three languages, told apart by a number. */
+  async sendNumber(n, options) {
+    await this.send({ ko: `알림 ${n}`, "en-US": `Alarm ${n}`, ja: `アラーム ${n}` }, { id: `n${n}`, ...options });
+  }
+
+  /** Another process runs the command line. */
+  async run(...options) {
+    return (await promisify(execFile)(BINARY, options)).stdout;
+  }
+}
+
+/** A browser with a new profile. */
+export async function launch(name, preferences = {}) {
+  const executablePath = PROGRAMS[name]?.find((file) => existsSync(file));
+  if (!executablePath) throw new Error(`there is no ${name} here: make test installs it`);
+  const profile = await folder(name);
+  const browser = await puppeteer.launch({
+    browser: name,
+    executablePath,
+    headless: true,
+    userDataDir: profile.path,
+    timeout: PATIENCE,
+    protocolTimeout: 2 * PATIENCE,
+    args:
+      name === "chrome"
+        ? [
+            "--no-sandbox",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--lang=en-US",
+          ]
+        : [],
+    extraPrefsFirefox: { "intl.accept_languages": "en-US,en", ...preferences },
+  });
+  const close = browser.close.bind(browser);
+  browser.close = async () => {
+    await close();
+    await profile.remove();
+  };
+  return browser;
+}
+
+/** A page that waits patiently and tells of its errors. */
+export async function open(browser, url) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  page.errors = [];
+  page.on("pageerror", (error) => page.errors.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && page.errors.push(message.text()));
+  if (url) await page.goto(url, { waitUntil: "load" });
+  return page;
+}
+
+/** Waits until a function of the page answers something, also in a tab in the background, where no frame is drawn. */
+export async function until(page, fact, ...values) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const answer = await page.evaluate(fact, ...values);
+    if (answer) return answer;
+    if (Date.now() > end) throw new Error(`in vain: ${fact} ${JSON.stringify(values)}`);
+    await new Promise((later) => setTimeout(later, 50));
+  }
+}
+
+/** Waits until the list is in a state. */
+export const state = (page, wanted) =>
+  until(page, (wanted) => document.querySelector("alarm-list")?.dataset.state === wanted, wanted);
+
+/** Waits until the list shows exactly these messages, newest first. */
+export async function shows(page, messages) {
+  const read = () => JSON.stringify([...document.querySelectorAll("alarm-list .alarm-message")].map((m) => m.textContent));
+  const wanted = JSON.stringify(messages);
+  try {
+    await until(page, `(${read})() === ${JSON.stringify(wanted)}`);
+  } catch (cause) {
+    throw new Error(`it shows ${await page.evaluate(read)}, not ${wanted}`, { cause });
+  }
+}
+
+/** The text of an element. */
+export const text = (page, selector) => page.$eval(selector, (element) => element.textContent.trim());
+
+/**
+ * Stands between browser and hub as a proxy does: `mode` is `pass`, `stall` (takes everything, passes nothing on, also
+ * of what is open), or a status to answer with. `seen` are the requests that came.
+ */
+export class Way {
+  mode = "pass";
+  seen = [];
+  #server;
+  #open = new Set();
+
+  static async to(hub) {
+    const way = new Way();
+    way.#server = http.createServer((request, response) => way.#pass(hub, request, response));
+    way.#server.listen(0, "127.0.0.1");
+    await once(way.#server, "listening");
+    way.host = `127.0.0.1:${way.#server.address().port}`;
+    way.url = `http://${way.host}`;
+    return way;
+  }
+
+  #pass(hub, request, response) {
+    const { pathname, searchParams } = new URL(request.url, this.url);
+    this.seen.push({
+      path: pathname,
+      position: searchParams.get("last_event_id"),
+      lang: searchParams.get("lang"),
+      header: request.headers["last-event-id"],
+    });
+    const { mode } = this;
+    if (typeof mode === "number") return response.writeHead(mode, { "Content-Type": "text/html" }).end("<p>No.</p>");
+    this.#open.add(response);
+    response.on("close", () => this.#open.delete(response));
+    if (mode === "stall") return;
+    const [host, port] = hub.host.split(":");
+    const forward = http.request({ host, port, method: request.method, path: request.url, headers: { ...request.headers, host: this.host } });
+    forward.on("response", (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.on("data", (chunk) => this.mode !== "stall" && response.write(chunk));
+      answer.on("end", () => response.end());
+      answer.on("error", () => response.destroy());
+    });
+    forward.on("error", () => response.destroy());
+    response.on("close", () => forward.destroy());
+    request.pipe(forward);
+  }
+
+  /** The openings of a stream that came. */
+  get openings() {
+    return this.seen.filter(({ path }) => path.startsWith("/connection/"));
+  }
+
+  /** Breaks what is open. */
+  cut() {
+    for (const response of this.#open) response.destroy();
+  }
+
+  close() {
+    this.cut();
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+}
