@@ -1,4 +1,4 @@
-// The event stream of one user, kept alive. No DOM in here: only fetch, timers, and what the page hears of the network.
+// The event stream of one user, kept alive.
 
 import { createParser } from "./eventsource-parser.js";
 
@@ -6,38 +6,35 @@ import { createParser } from "./eventsource-parser.js";
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
-/** How long the hub may take to answer, and how long one that said nothing yet may stay silent. */
+/** How long the hub may take to answer. */
 const PATIENCE = 20_000;
-/** A deliberate opening that could not be delivered stays deliberate this long; later it may no longer be meant. */
+/** How long a deliberate opening that could not be delivered is still meant. */
 const MEANT = 30_000;
-/** Characters of one event; a hub's text has 64 KiB, six times as much when every letter of it is escaped. */
+/** Characters: a text of 64 KiB, every letter of it escaped. */
 const LONGEST_EVENT = 1 << 20;
-/** Answers after which coming back by oneself is of no use. */
 const FINAL = [400, 404, 405, 406, 410, 421];
+/** States that lead to a live stream by themselves. */
+export const OPEN = ["connecting", "live", "reconnecting"];
 const PASSED_ON = ["alarm", "updated", "cleared", "acknowledged", "gap", "reset", "status", "hello"];
 
 /**
- * A user's stream. Events (all `CustomEvent`, `detail` is the hub's JSON): `alarm`, `updated` (replace it by its id),
- * `cleared`, `acknowledged`; `gap` and `reset` (fetch the list again), `status` (whether the hub can read its
- * database), `hello`; and `state` with a {@link StateDetail}.
+ * Its events carry the hub's JSON in `detail`: `alarm`, `updated` (replace it by its id), `cleared`, `acknowledged`,
+ * `gap` and `reset` (fetch the list again), `status`, `hello`; and `state` a {@link StateDetail}.
  */
 export class AlarmClient extends EventTarget {
   #url;
   #token;
   #languages;
   #history;
-  /** The id of the last block: what has been delivered, and the claim under which. */
+  /** Of the last block: what has been delivered, under which claim. */
   #id = "";
-  /** Until when the next opening is a deliberate one though it is tried by a timer. */
   #meantUntil = 0;
   /** @type {StateDetail} */
   #detail = { state: "idle", cause: "", status: 0, retryAt: 0 };
-  /** The connection that counts: what comes from any other is dropped. @type {AbortController | undefined} */
+  /** What comes from any other connection is dropped. @type {AbortController | undefined} */
   #run;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #retry;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #watchdog;
+  #retry = 0;
+  #watchdog = 0;
   #misses = 0;
   #asked = 0;
   #notBefore = 0;
@@ -47,7 +44,7 @@ export class AlarmClient extends EventTarget {
   #listening;
 
   /**
-   * @param {string | URL} url of the stream, as in `/connection/tiaz`
+   * @param {string | URL} url as in `/connection/tiaz`
    * @param {Options} [options]
    */
   constructor(url, { languages = "", history = 0, token } = {}) {
@@ -58,12 +55,12 @@ export class AlarmClient extends EventTarget {
     this.#token = token;
   }
 
-  /** @returns {State} */
+  /** @type {State} */
   get state() {
     return this.#detail.state;
   }
 
-  /** What the last `state` event carried. @returns {StateDetail} */
+  /** What the last `state` event carried. */
   get detail() {
     return this.#detail;
   }
@@ -72,23 +69,23 @@ export class AlarmClient extends EventTarget {
     return this.#languages;
   }
 
-  /** Opens the stream; where it is being reopened, tries at once. */
+  /** Opens the stream; one that waits to be reopened does not wait longer. */
   start() {
     if (this.state === "reconnecting") this.#open();
     else if (this.state !== "connecting" && this.state !== "live") this.takeOver();
   }
 
-  /** Opens the stream here, whoever has it now; nothing is missed. */
+  /** Opens the stream here, whoever has it now. */
   takeOver() {
     this.#meantUntil = Date.now() + MEANT;
     this.#misses = 0;
     this.#listen();
-    this.#open("connecting");
+    this.#open("connecting", "");
   }
 
   /**
-   * Goes on in other languages, from where it is. A stream that is not open stays so.
-   * @param {string} languages as in an `Accept-Language` header; `""`: what the browser says
+   * Goes on in other languages, from where it is.
+   * @param {string} languages as in an `Accept-Language` header
    */
   setLanguage(languages) {
     if (languages === this.#languages) return;
@@ -97,7 +94,6 @@ export class AlarmClient extends EventTarget {
     else if (this.state === "reconnecting") this.#open();
   }
 
-  /** Ends the stream; `start()` opens it again. */
   close() {
     this.#listening?.abort();
     this.#listening = undefined;
@@ -105,7 +101,7 @@ export class AlarmClient extends EventTarget {
   }
 
   /**
-   * Fetches a page of the history in the languages of this client.
+   * A page of what was, in the languages of this client.
    * @param {{ limit?: number, before?: string | null, signal?: AbortSignal }} [page]
    * @returns {Promise<History>}
    */
@@ -119,7 +115,7 @@ export class AlarmClient extends EventTarget {
   }
 
   /**
-   * Acknowledges an alarm, or takes that back; every window of the user is told.
+   * Acknowledges an alarm, or takes that back.
    * @param {string} id
    * @param {boolean} [acknowledged]
    */
@@ -127,7 +123,7 @@ export class AlarmClient extends EventTarget {
     await this.#fetch(this.#beside(`/alarms/${encodeURIComponent(id)}/ack`), { method: acknowledged ? "PUT" : "DELETE" });
   }
 
-  /** @param {string} path below this user's part of the API */
+  /** @param {string} path of this user */
   #beside(path) {
     const url = new URL(this.#url);
     url.pathname = url.pathname.replace(/\/connection\/([^/]+)$/, "/users/$1") + path;
@@ -135,14 +131,13 @@ export class AlarmClient extends EventTarget {
     return url;
   }
 
-  /** @returns {Promise<Record<string, string>>} */
+  /** @returns {Promise<{ Authorization?: string }>} */
   async #authorization() {
     const token = await this.#token?.();
     return token ? { Authorization: `Bearer ${token}` } : {};
   }
 
   /**
-   * A call of the API. Over its limit of requests the hub says when to come back.
    * @param {URL} url
    * @param {RequestInit} init
    */
@@ -158,9 +153,8 @@ export class AlarmClient extends EventTarget {
   }
 
   /**
-   * Opens a connection that counts from now on. Without a claim, or while it is meant, it is a deliberate opening: the
-   * position is in the address alone. Else the header carries position and claim, and the hub lets it go on only if
-   * no newer opening owns the stream.
+   * A deliberate opening has its position in the address. Else the header has position and claim, and the hub lets it
+   * go on only if no newer opening owns the stream.
    * @param {"connecting" | "reconnecting"} [state]
    * @param {Cause} [cause]
    */
@@ -172,12 +166,12 @@ export class AlarmClient extends EventTarget {
     /** @type {Record<string, string>} */
     const headers = { Accept: "text/event-stream" };
     if (this.#languages) url.searchParams.set("lang", this.#languages);
-    if (this.#id && Date.now() < this.#meantUntil) url.searchParams.set("last_event_id", this.#id);
-    else if (this.#id) headers["Last-Event-ID"] = this.#id;
-    else if (this.#history) url.searchParams.set("history", String(this.#history));
+    if (!this.#id) url.searchParams.set("history", String(this.#history));
+    else if (Date.now() < this.#meantUntil) url.searchParams.set("last_event_id", this.#id);
+    else headers["Last-Event-ID"] = this.#id;
     this.#heartbeat = 0;
     this.#hear();
-    this.#become(state, state === "connecting" && cause !== "language" ? "" : cause);
+    this.#become(state, cause);
     try {
       Object.assign(headers, await this.#authorization());
       if (!counts()) return;
@@ -205,10 +199,7 @@ export class AlarmClient extends EventTarget {
     }
   }
 
-  /**
-   * @param {Response} response
-   * @returns {boolean} whether it is a stream
-   */
+  /** @param {Response} response */
   #accepts({ status, headers }) {
     if (status === 200 && headers.get("Content-Type")?.startsWith("text/event-stream")) return true;
     if (status === 204) this.#end("superseded", "superseded");
@@ -220,10 +211,9 @@ export class AlarmClient extends EventTarget {
 
   /** @param {{ event?: string, id?: string, data: string }} message */
   #take({ event = "message", id, data }) {
-    const detail = parsed(data);
-    if (!detail) return;
+    const detail = JSON.parse(data);
     if (id) {
-      // Before it is passed on: a listener may change the language, which goes on from here.
+      // Before it is passed on: a listener may change the language, and go on from here.
       this.#id = id;
       this.#meantUntil = 0;
     }
@@ -242,20 +232,19 @@ export class AlarmClient extends EventTarget {
     if (PASSED_ON.includes(event)) this.dispatchEvent(new CustomEvent(event, { detail }));
   }
 
-  /** Something came, however little. */
   #hear() {
     this.#heard = Date.now();
     clearTimeout(this.#watchdog);
     this.#watchdog = setTimeout(() => this.#lose("silent"), this.#silence());
   }
 
-  /** The longest silence of a connection that is well: two heartbeats may be late, the middle of the third is too much. */
+  /** The longest silence of a connection that is well. */
   #silence() {
     return this.#heartbeat ? 2.5 * this.#heartbeat : PATIENCE;
   }
 
   /**
-   * It comes back by itself: full jitter between half a second and half a minute, never sooner than the hub asked.
+   * It comes back by itself, with full jitter, but never sooner than the hub asked.
    * @param {Cause} cause
    * @param {number} [asked] milliseconds
    * @param {number} [status]
@@ -266,15 +255,16 @@ export class AlarmClient extends EventTarget {
     const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#misses);
     const pause = FIRST_PAUSE + Math.random() * (longest - FIRST_PAUSE);
     this.#notBefore = Date.now() + Math.max(asked, this.#asked);
-    this.#wait(Math.max(this.#notBefore, Date.now() + pause), cause, status);
+    this.#wait(Date.now() + pause, cause, status);
   }
 
   /**
-   * @param {number} retryAt
+   * @param {number} until
    * @param {Cause} cause
    * @param {number} status
    */
-  #wait(retryAt, cause, status) {
+  #wait(until, cause, status) {
+    const retryAt = Math.max(this.#notBefore, until);
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#open(), retryAt - Date.now());
     this.#become("reconnecting", cause, status, retryAt);
@@ -295,7 +285,6 @@ export class AlarmClient extends EventTarget {
   #cut() {
     clearTimeout(this.#retry);
     clearTimeout(this.#watchdog);
-    this.#retry = undefined;
     const run = this.#run;
     this.#run = undefined;
     run?.abort();
@@ -312,18 +301,18 @@ export class AlarmClient extends EventTarget {
     this.dispatchEvent(new CustomEvent("state", { detail: this.#detail }));
   }
 
-  /** The network is back, or somebody looks: what waits need not wait longer, what went silent is not waited for. */
+  /** The network is back, or somebody looks. */
   #wake() {
-    if (this.state === "live" && Date.now() - this.#heard > this.#silence()) this.#lose("silent");
+    if (this.#run && Date.now() - this.#heard > this.#silence()) this.#lose("silent");
     const { state, cause, status } = this.#detail;
-    if (state === "reconnecting" && !this.#run) this.#wait(Math.max(this.#notBefore, Date.now()), cause, status);
+    if (state === "reconnecting" && !this.#run) this.#wait(Date.now(), cause, status);
   }
 
-  /** A page that is put away keeps no connection, so that the browser can keep the page. It resumes when shown again. */
+  /** Without a connection the browser can keep the page, to show it again. */
   #putAway() {
-    if (!["connecting", "live", "reconnecting"].includes(this.state)) return;
+    if (!OPEN.includes(this.state)) return;
     this.#cut();
-    this.#become("reconnecting", "hidden");
+    this.#become("reconnecting");
   }
 
   #listen() {
@@ -331,23 +320,9 @@ export class AlarmClient extends EventTarget {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     const wake = () => this.#wake();
-    addEventListener("online", wake, { signal });
-    addEventListener("pageshow", wake, { signal });
+    for (const name of ["online", "pageshow"]) addEventListener(name, wake, { signal });
+    for (const name of ["resume", "visibilitychange"]) document.addEventListener(name, wake, { signal });
     addEventListener("pagehide", () => this.#putAway(), { signal });
-    document.addEventListener("resume", wake, { signal });
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
   }
 }
 
-/**
- * @param {string} data
- * @returns {Record<string, unknown> | undefined} a JSON object, or nothing
- */
-function parsed(data) {
-  try {
-    const value = JSON.parse(data);
-    return value && typeof value === "object" ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}

@@ -1,7 +1,3 @@
-// The client library of alarm-hub: a client of the event stream, and an element that shows what comes over it.
-//
-//   import { AlarmClient } from "/assets/alarm-hub.js";
-//   <alarm-list src="/connection/tiaz"></alarm-list>
-
+// The client library of alarm-hub: `import { AlarmClient } from "/assets/alarm-hub.js"`, and the element <alarm-list>.
 export { AlarmClient } from "./alarm-client.js";
 export { AlarmList } from "./alarm-list.js";

@@ -1,15 +1,18 @@
 // The page at /: a list of alarms, and around it what one needs to work with it.
 
 import "./alarm-hub.js";
-import { pageWords } from "./page-words.js";
-import { LANGUAGES, spoken, words } from "./words.js";
+import { PAGE } from "./page-words.js";
+import { LANGUAGES, WORDS, say, spoken } from "./words.js";
 
 /** @import { AlarmList } from "./alarm-hub.js" */
+/** @import { Alarm } from "./types.js" */
 
-/** What the picker offers, by the language of the words: what is asked of the hub. @type {Record<string, string>} */
-const READ = { ko: "ko", en: "en-US", ja: "ja" };
+/** What the picker asks of the hub, by the language of the words. @type {Record<string, string>} */
+const READ = { en: "en-US", ko: "ko", ja: "ja" };
 /** A sound is made at most this often, in milliseconds. */
 const QUIET = 2_000;
+/** How long a question is asked, in milliseconds. */
+const SURE = 5_000;
 
 /**
  * @template {HTMLElement} T
@@ -34,80 +37,67 @@ const soundButton = get("sound");
 const notifyButton = get("notify");
 /** @type {HTMLButtonElement} */
 const allButton = get("all");
+const list = /** @type {AlarmList} */ (document.createElement("alarm-list"));
 
 /** What is asked of the hub; empty: what the browser says. */
 let reading = address.searchParams.get("lang") ?? "";
 let language = spoken(reading ? reading.split(/[,;]/) : navigator.languages);
-let text = pageWords(language);
-/** @type {AlarmList | undefined} */
-let list;
 /** @type {AudioContext | undefined} */
 let audio;
 let sounded = 0;
+let notifying = false;
+
+/** @param {keyof typeof PAGE} word @param {string | number} [value] */
+const text = (word, value) => say(language, PAGE[word], value);
 
 /** Puts every word of the page into the language that counts now. */
 function speak() {
-  text = pageWords(language);
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-word]")) {
-    const word = /** @type {Record<string, unknown>} */ (text)[element.getAttribute("data-word") ?? ""];
-    if (typeof word === "string") element.textContent = word;
+    element.textContent = text(/** @type {keyof typeof PAGE} */ (element.getAttribute("data-word")));
   }
-  filter.placeholder = text.filter;
-  filter.setAttribute("aria-label", text.filter);
-  const keys = text.keys.map(([key = "", what = ""]) => {
-    const pair = document.createElement("span");
-    pair.append(Object.assign(document.createElement("kbd"), { textContent: key }), ` ${what}`);
-    return pair;
-  });
-  get("keys").replaceChildren(...keys);
+  filter.placeholder = text("filter");
+  filter.setAttribute("aria-label", text("filter"));
   showNotify();
   showCount();
 }
 
 function offerLanguages() {
-  const own = reading && !Object.values(READ).includes(reading) ? [reading] : [];
-  const options = [...LANGUAGES.map((language) => READ[language] ?? language), ...own].map((tag) => {
-    const option = new Option(nameOf(tag), tag);
-    if (!own.includes(tag)) option.lang = tag;
-    return option;
-  });
-  picker.replaceChildren(...options);
-  picker.value = reading || READ[language] || language;
+  const tags = LANGUAGES.map((language) => READ[language] ?? language);
+  if (reading && !tags.includes(reading)) tags.push(reading);
+  picker.replaceChildren(...tags.map((tag) => Object.assign(new Option(nameOf(tag), tag), { lang: tag.split(/[,;]/)[0] })));
+  picker.value = reading || (READ[language] ?? language);
 }
 
 /** @param {string} tag a language by its own name, a list of languages as it is */
 function nameOf(tag) {
   try {
     const { language } = new Intl.Locale(tag);
-    return new Intl.DisplayNames([tag], { type: "language" }).of(language) ?? tag;
+    return new Intl.DisplayNames(tag, { type: "language" }).of(LANGUAGES.includes(language) ? language : tag) ?? tag;
   } catch {
     return tag;
   }
 }
 
+/** How many are unread, in the page and in its title, where also a lost connection shows. */
 function showCount() {
-  const n = list?.unread ?? 0;
-  const number = list?.unreadMore ? `${n}+` : String(n);
-  const title = user ? `${text.alarms} · ${user}` : text.alarms;
-  const trouble = list && !["live", "connecting", "idle"].includes(list.client?.state ?? "idle") ? "⚠ " : "";
-  document.title = trouble + (n ? `(${number}) ${title}` : title);
-  const count = get("count");
-  count.hidden = n === 0;
-  if (count.textContent !== text.unread(number)) count.textContent = text.unread(number);
-  allButton.disabled = n === 0;
-  const found = get("found");
-  found.hidden = !list || !(filter.value || unreadOnly.checked);
-  if (list) found.textContent = text.found(list.counts.shown, list.counts.loaded);
+  const none = list.unread === "0";
+  const trouble = ["idle", "connecting", "live"].includes(list.client?.state ?? "idle") ? "" : "⚠ ";
+  const title = user ? `${text("alarms")} · ${user}` : text("alarms");
+  document.title = trouble + (none ? title : `(${list.unread}) ${title}`);
+  get("count").hidden = none;
+  get("count").textContent = text("unread", list.unread);
+  allButton.disabled = none;
+  get("found").hidden = !filter.value && !unreadOnly.checked;
+  get("found").textContent = text("found", `${list.querySelectorAll("li").length} / ${list.loaded}`);
 }
 
 /** Two short tones: heard across a room, and over in a moment. */
 function beep() {
   if (!audio || Date.now() - sounded < QUIET) return;
   sounded = Date.now();
-  for (const [start, frequency] of /** @type {const} */ ([[0, 880], [0.18, 660]])) {
-    const [tone, volume] = [audio.createOscillator(), audio.createGain()];
-    const at = audio.currentTime + start;
+  for (const [frequency, start] of /** @type {const} */ ([[880, 0], [660, 0.18]])) {
+    const [tone, volume, at] = [audio.createOscillator(), audio.createGain(), audio.currentTime + start];
     tone.frequency.value = frequency;
     volume.gain.setValueAtTime(0.2, at);
     volume.gain.exponentialRampToValueAtTime(0.001, at + 0.16);
@@ -117,54 +107,59 @@ function beep() {
   }
 }
 
-let notifying = false;
-
+/** Whether there can be notifications, and if not, why. */
 function showNotify() {
-  const why =
-    !isSecureContext ? text.insecure
-    : !("Notification" in globalThis) ? text.unsupported
-    : Notification.permission === "denied" ? text.blocked
-    : "";
-  notifyButton.disabled = why !== "";
+  /** @type {keyof typeof PAGE | undefined} */
+  let why;
+  if (!isSecureContext) why = "insecure";
+  else if (!("Notification" in globalThis)) why = "unsupported";
+  else if (Notification.permission === "denied") why = "blocked";
+  notifyButton.disabled = !!why;
   notifyButton.setAttribute("aria-pressed", String(notifying && !why));
-  const note = get("why");
-  note.hidden = !why;
-  note.textContent = why;
+  get("why").hidden = !why;
+  get("why").textContent = why ? text(why) : "";
 }
 
-/** @param {{ message: string, lang: string }[]} alarms */
+/** @param {Alarm[]} alarms */
 function notify(alarms) {
   const latest = alarms.at(-1);
   if (!notifying || !latest || document.hasFocus()) return;
-  const shown = new Notification(words(language).pill(alarms.length), {
-    body: latest.message.slice(0, 300),
-    lang: latest.lang,
-    tag: "alarm-hub",
-  });
+  const title = say(language, alarms.length === 1 ? WORDS.one : WORDS.many, alarms.length);
+  const shown = new Notification(title, { body: latest.message.slice(0, 300), lang: latest.lang, tag: "alarm-hub" });
   shown.onclick = () => {
     focus();
     shown.close();
   };
 }
 
-/** @param {string} who */
-function show(who) {
-  const shown = /** @type {AlarmList} */ (document.createElement("alarm-list"));
-  list = shown;
-  shown.setAttribute("src", `connection/${encodeURIComponent(who)}`);
-  shown.setAttribute("lang", language);
-  if (reading) shown.setAttribute("languages", reading);
-  else shown.setAttribute("languages", "");
-  shown.addEventListener("change", showCount);
-  shown.addEventListener("state", showCount);
-  shown.addEventListener("arrive", (event) => {
-    if (!(event instanceof CustomEvent)) return;
-    beep();
-    notify(event.detail.alarms);
-  });
-  get("user").textContent = who;
-  get("tools").hidden = get("keys").hidden = false;
-  get("alarms").replaceChildren(shown);
+/** Acknowledges every alarm of this user, also those that are not loaded. The stream tells the list. */
+async function acknowledgeAll() {
+  const { client } = list;
+  get("trouble").hidden = true;
+  try {
+    /** @type {string | null} */
+    let before = null;
+    do {
+      const page = await /** @type {NonNullable<typeof client>} */ (client).history({ limit: 500, before });
+      const ids = page.alarms.filter((alarm) => !alarm.acknowledged).map((alarm) => alarm.id);
+      // A few at a time: a browser has six connections to a host, and the stream has one of them.
+      const some = async () => {
+        for (let id = ids.shift(); id !== undefined; id = ids.shift()) await client?.acknowledge(id);
+      };
+      await Promise.all([some(), some(), some()]);
+      before = page.next;
+    } while (before);
+  } catch {
+    get("trouble").hidden = false;
+  }
+}
+
+/** @param {1 | -1} step to the next alarm, or to one before */
+function move(step) {
+  const items = [...list.querySelectorAll("li")];
+  const from = items.findIndex((item) => item.contains(document.activeElement));
+  const to = items[from < 0 ? 0 : Math.max(0, Math.min(items.length - 1, from + step))];
+  to?.focus();
 }
 
 picker.onchange = () => {
@@ -174,23 +169,24 @@ picker.onchange = () => {
   history.replaceState(null, "", address);
   speak();
   // First what it reads, so that it fetches once.
-  list?.setAttribute("languages", reading);
-  list?.setAttribute("lang", language);
+  list.setAttribute("languages", reading);
+  list.setAttribute("lang", language);
 };
-filter.oninput = () => list && (list.filter = filter.value);
-unreadOnly.onchange = () => list && (list.unreadOnly = unreadOnly.checked);
-let sure = 0;
+filter.oninput = () => (list.filter = filter.value);
+unreadOnly.onchange = () => (list.unreadOnly = unreadOnly.checked);
 allButton.onclick = () => {
-  // A click too many must not make a night's alarms look handled.
-  clearTimeout(sure);
-  const meant = allButton.dataset.word === "allSure";
-  allButton.dataset.word = meant ? "all" : "allSure";
-  if (meant) list?.acknowledgeAll();
-  else sure = setTimeout(() => ((allButton.dataset.word = "all"), speak()), 5000);
-  speak();
+  // One click too many must not make a night's alarms look handled.
+  const isSure = allButton.dataset.word === "allSure";
+  const ask = (/** @type {boolean} */ sure) => {
+    allButton.dataset.word = sure ? "allSure" : "all";
+    speak();
+  };
+  ask(!isSure);
+  if (isSure) acknowledgeAll();
+  else setTimeout(ask, SURE, false);
 };
 soundButton.onclick = () => {
-  if (audio) audio.close();
+  audio?.close();
   audio = audio ? undefined : new AudioContext();
   soundButton.setAttribute("aria-pressed", String(!!audio));
   beep();
@@ -201,26 +197,38 @@ notifyButton.onclick = async () => {
 };
 get("who").onsubmit = (event) => {
   event.preventDefault();
-  /** @type {HTMLInputElement} */
-  const name = get("name");
-  address.searchParams.set("user", name.value);
+  address.searchParams.set("user", /** @type {HTMLInputElement} */ (get("name")).value);
   location.assign(address);
 };
-
 document.addEventListener("keydown", (event) => {
-  const { target, key } = event;
-  const types = target instanceof Element && target.matches("input, select, textarea");
-  if (event.ctrlKey || event.metaKey || event.altKey || !list) return;
-  if (key === "Escape" && target === filter) list.move(1);
-  else if (types) return;
-  else if (key === "/") filter.focus();
-  else if (key === "j") list.move(1);
-  else if (key === "k") list.move(-1);
-  else return;
+  const target = /** @type {Element} */ (event.target);
+  if (event.ctrlKey || event.metaKey || event.altKey || !user) return;
+  if (event.key === "Escape" && target === filter) move(1);
+  else if (target.matches("input, select")) return;
+  else if (event.key === "/") filter.focus();
+  else if (event.key === "j") move(1);
+  else if (event.key === "k") move(-1);
+  else if (event.key === "a") {
+    const id = target.closest("li")?.dataset.id;
+    if (id !== undefined) list.acknowledge(id);
+  } else return;
   event.preventDefault();
 });
 
 offerLanguages();
 speak();
-if (user) show(user);
-else get("who").hidden = false;
+get("who").hidden = !!user;
+if (user) {
+  list.setAttribute("src", `connection/${encodeURIComponent(user)}`);
+  list.setAttribute("lang", language);
+  list.setAttribute("languages", reading);
+  list.addEventListener("change", showCount);
+  list.addEventListener("state", showCount);
+  list.addEventListener("arrive", (event) => {
+    beep();
+    notify(/** @type {CustomEvent<{ alarms: Alarm[] }>} */ (event).detail.alarms);
+  });
+  get("user").textContent = user;
+  get("tools").hidden = get("keys").hidden = false;
+  get("alarms").append(list);
+}

@@ -16,7 +16,7 @@
  * Why a state is what it is: what the hub said in its `bye` (`superseded kicked expired lagging busy shutdown`), or
  * - `language`: the language is being changed,
  * - `network`: the hub cannot be reached, `offline`: the browser says that there is no network,
- * - `ended`: the connection was closed, `silent`: nothing came for too long, `hidden`: the page was put away,
+ * - `ended`: the connection was closed, `silent`: nothing came for too long,
  * - `status`: an answer that is no stream; its HTTP status is in `status`.
  * @typedef {string} Cause
  */
@@ -57,7 +57,7 @@
  * @property {string} [languages] what to read, as in an `Accept-Language` header; by default what the browser says
  * @property {number} [history] how many of the newest alarms to send first, at most 1000; none by default
  * @property {() => string | Promise<string>} [token] gives the token for `Authorization: Bearer`; asked at each
- *   request, so that it may be a new one. Cookies go to the hub's own origin in any case.
+ *   request, so that it may be a new one.
  */
 
 export {};

@@ -1,34 +1,34 @@
 import type { History, Options, State, StateDetail } from "./types.js";
+/** States that lead to a live stream by themselves. */
+export declare const OPEN: string[];
 /**
- * A user's stream. Events (all `CustomEvent`, `detail` is the hub's JSON): `alarm`, `updated` (replace it by its id),
- * `cleared`, `acknowledged`; `gap` and `reset` (fetch the list again), `status` (whether the hub can read its
- * database), `hello`; and `state` with a {@link StateDetail}.
+ * Its events carry the hub's JSON in `detail`: `alarm`, `updated` (replace it by its id), `cleared`, `acknowledged`,
+ * `gap` and `reset` (fetch the list again), `status`, `hello`; and `state` a {@link StateDetail}.
  */
 export declare class AlarmClient extends EventTarget {
     #private;
     /**
-     * @param {string | URL} url of the stream, as in `/connection/tiaz`
+     * @param {string | URL} url as in `/connection/tiaz`
      * @param {Options} [options]
      */
     constructor(url: string | URL, { languages, history, token }?: Options);
-    /** @returns {State} */
+    /** @type {State} */
     get state(): State;
-    /** What the last `state` event carried. @returns {StateDetail} */
+    /** What the last `state` event carried. */
     get detail(): StateDetail;
     get languages(): string;
-    /** Opens the stream; where it is being reopened, tries at once. */
+    /** Opens the stream; one that waits to be reopened does not wait longer. */
     start(): void;
-    /** Opens the stream here, whoever has it now; nothing is missed. */
+    /** Opens the stream here, whoever has it now. */
     takeOver(): void;
     /**
-     * Goes on in other languages, from where it is. A stream that is not open stays so.
-     * @param {string} languages as in an `Accept-Language` header; `""`: what the browser says
+     * Goes on in other languages, from where it is.
+     * @param {string} languages as in an `Accept-Language` header
      */
     setLanguage(languages: string): void;
-    /** Ends the stream; `start()` opens it again. */
     close(): void;
     /**
-     * Fetches a page of the history in the languages of this client.
+     * A page of what was, in the languages of this client.
      * @param {{ limit?: number, before?: string | null, signal?: AbortSignal }} [page]
      * @returns {Promise<History>}
      */
@@ -38,7 +38,7 @@ export declare class AlarmClient extends EventTarget {
         signal?: AbortSignal;
     }): Promise<History>;
     /**
-     * Acknowledges an alarm, or takes that back; every window of the user is told.
+     * Acknowledges an alarm, or takes that back.
      * @param {string} id
      * @param {boolean} [acknowledged]
      */

@@ -33,10 +33,15 @@ macro_rules! file {
 /// All of them, a line each.
 static FILES: &[File] = &[
     file!("", HTML, "index.html"),
+    file!("operator", HTML, "operator.html"),
     file!("assets/page.js", SCRIPT, "page.js"),
     file!("assets/page-words.js", SCRIPT, "page-words.js"),
     file!("assets/page.css", STYLE, "page.css"),
     file!("assets/icon.svg", "image/svg+xml", "icon.svg"),
+    file!("assets/operator.js", SCRIPT, "operator.js"),
+    file!("assets/operator-words.js", SCRIPT, "operator-words.js"),
+    file!("assets/chart.js", SCRIPT, "chart.js"),
+    file!("assets/metrics.js", SCRIPT, "metrics.js"),
     file!("assets/alarm-hub.js", SCRIPT, "alarm-hub.js"),
     file!("assets/alarm-client.js", SCRIPT, "alarm-client.js"),
     file!("assets/alarm-list.js", SCRIPT, "alarm-list.js"),

@@ -1,0 +1,30 @@
+// What the operator's page says, each sentence in three languages; see words.js.
+
+export const OPERATOR = {
+  operator: ["Operator", "운영자", "オペレーター"],
+  language: ["Language", "언어", "言語"],
+  load: ["Load", "부하", "負荷"],
+  read: ["Changes of alarms a second", "초당 알림 변경", "アラームの変更 (毎秒)"],
+  delivered: ["Deliveries a second, by language", "언어별 초당 전달", "言語別の配信 (毎秒)"],
+  missing: ["Missing translations a second", "초당 누락된 번역", "翻訳の欠落 (毎秒)"],
+  delay: ["From change to connection, ms", "변경에서 전송까지 (ms)", "変更から送信まで (ms)"],
+  connected: ["Connected", "연결된 사용자", "接続中"],
+  count: ["% connected", "%명 연결됨", "% 件接続中"],
+  nobody: ["Nobody is connected.", "연결된 사용자가 없습니다.", "接続しているユーザーはいません。"],
+  user: ["User", "사용자", "ユーザー"],
+  languages: ["Languages", "언어", "言語"],
+  since: ["Since", "연결 시각", "接続時刻"],
+  queued: ["Queue", "대기", "待ち"],
+  handed: ["Delivered", "전달", "配信"],
+  cursor: ["Last position", "마지막 위치", "最終位置"],
+  action: ["Action", "작업", "操作"],
+  kick: ["Disconnect", "연결 끊기", "切断"],
+  kickSure: ["Really?", "정말 끊을까요?", "本当に?"],
+  denied: [
+    "Not allowed: this page needs a sign-in with the scope “sessions”.",
+    "권한이 없습니다. “sessions” 범위의 로그인이 필요합니다.",
+    "権限がありません。スコープ「sessions」でのサインインが必要です。",
+  ],
+  refused: ["The hub answered %.", "허브 응답: %.", "ハブの応答: %。"],
+  away: ["The hub cannot be reached.", "허브에 연결할 수 없습니다.", "ハブに接続できません。"],
+};

@@ -1,0 +1,64 @@
+// The library as files: typed, small, and with its borrowed part as it was published.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { ROOT } from "./harness.mjs";
+
+const run = promisify(execFile);
+const here = import.meta.dirname;
+const dashboard = path.join(ROOT, "dashboard");
+const read = (...names) => readFile(path.join(...names));
+
+/** The compiler's complaints, or nothing. */
+const tsc = (...options) =>
+  run("npx", ["--no-install", "tsc", ...options], { cwd: here }).then(() => "", ({ stdout, stderr }) => stdout + stderr);
+
+test("every module of the dashboard is typed", async () => {
+  assert.equal(await tsc("-p", "tsconfig.json"), "");
+});
+
+test("the types that are served are those of the modules", async () => {
+  const made = await mkdtemp(path.join(tmpdir(), "alarm-hub-types-"));
+  try {
+    assert.equal(await tsc("-p", "tsconfig.types.json", "--outDir", made), "");
+    const served = await readdir(path.join(dashboard, "types"));
+    assert.ok(served.includes("alarm-hub.d.ts"));
+    for (const name of served) {
+      const same = (await read(made, name)).equals(await read(dashboard, "types", name));
+      assert.ok(same, `${name} is out of date: npm run types`);
+    }
+  } finally {
+    await rm(made, { recursive: true });
+  }
+});
+
+test("all that a page loads of the library is under 15 KB gzipped", async () => {
+  const names = ["alarm-hub.js"];
+  for (const name of names) {
+    const source = (await read(dashboard, name)).toString();
+    for (const [, imported] of source.matchAll(/^(?:import|export) .* from "\.\/(.+)";$/gm)) {
+      if (!names.includes(imported)) names.push(imported);
+    }
+  }
+  const sizes = await Promise.all(names.map(async (name) => gzipSync(await read(dashboard, name), { level: 9 }).length));
+  const sum = sizes.reduce((sum, size) => sum + size, 0);
+  assert.ok(names.includes("eventsource-parser.js") && names.length > 2, String(names));
+  assert.ok(sum < 15_000, `${sum} bytes: ${names.map((name, i) => `${name} ${sizes[i]}`).join(", ")}`);
+});
+
+test("eventsource-parser is as it was published, with its licence", async () => {
+  const published = path.join(here, "node_modules/eventsource-parser");
+  for (const [ours, theirs] of [
+    ["eventsource-parser.js", "dist/index.js"],
+    ["eventsource-parser.d.ts", "dist/index.d.ts"],
+    ["eventsource-parser.LICENSE", "LICENSE"],
+  ]) {
+    assert.ok((await read(dashboard, ours)).equals(await read(published, theirs)), `${ours} differs`);
+  }
+});
