@@ -16,7 +16,7 @@ use actors::language::{Aliases, Tag};
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use crate::server::Times;
+use crate::server::{Times, tls};
 pub use setting::{Kind, SETTINGS, Setting};
 pub use sources::{Flags, Given, Origin, Sources};
 
@@ -90,6 +90,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where to serve `/metrics` without a token.
     pub metrics_listen: Option<SocketAddr>,
+    /// What to show to clients that come over TLS; without it they come without.
+    pub tls: Option<tls::Files>,
     /// Under which path everything is served: empty, or `/alarms` without a slash at its end.
     pub base_path: String,
     /// Names under which the hub is reached; lower case, no port.
@@ -185,6 +187,12 @@ impl Config {
             (Some(false), None) => Auth::Proxy { user_header, scope_header },
             (None, None) => Auth::None,
         };
+        let tls = match (read.optional("tls-cert", file)?, read.optional("tls-key", file)?) {
+            (Some(certificate), Some(key)) => Some(tls::Files { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err(read.refused("tls-cert", "it needs its key: add --tls-key FILE")),
+            (None, Some(_)) => return Err(read.refused("tls-key", "it needs its certificate: add --tls-cert FILE")),
+        };
         let listen = read.many("listen", value::address)?;
         if listen.is_empty() {
             return Err(read.refused("listen", "there must be at least one address, as in 127.0.0.1:5000"));
@@ -224,6 +232,7 @@ impl Config {
             queue: read.one("queue", |text| value::number(text, 1..=65_536))?,
             listen,
             metrics_listen,
+            tls,
             base_path: read.one("base-path", value::base_path)?,
             hosts: read.many("host", value::host)?,
             max_connections: read.one("max-connections", |text| value::number(text, 1..=1_000_000))?,

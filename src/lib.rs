@@ -23,7 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use ractor::{Actor, ActorRef, rpc::CallResult};
 
 pub use config::Config;
-use server::{Limits, Server};
+use server::{Limits, Server, tls::Certificate};
 use store::{Make, Options, Store};
 
 /// Connections to the address of the metrics.
@@ -37,6 +37,7 @@ pub struct Hub {
     root: ActorRef<TreeMessage>,
     api: tokio::sync::watch::Sender<http::Api>,
     server: Server,
+    certificate: Option<Certificate>,
 }
 
 impl Hub {
@@ -68,6 +69,7 @@ impl Hub {
         tokio::spawn(watch::wake_on_writes(db, actors.clone()));
         wait_until_read(&actors.borrow().poller.clone()).await;
         let api = tokio::sync::watch::Sender::new(http::Api::new(&config, authority, actors));
+        let certificate = config.tls.map(Certificate::follow).transpose()?;
         let mut addresses = Vec::with_capacity(config.listen.len());
         let mut listeners = Vec::with_capacity(config.listen.len());
         for address in config.listen {
@@ -89,11 +91,11 @@ impl Hub {
                 .map_err(|cause| format!("listen on {address} for metrics: {cause}"))?;
             let (address, limits) = (listener.local_addr()?, Limits { connections: SCRAPERS, ..limits.clone() });
             let service = TowerToHyperService::new(warp::service(http::health::counted_alone(api.subscribe())));
-            metrics = Some((address, Server::start(vec![listener], service, limits)));
+            metrics = Some((address, Server::start(vec![listener], None, service, limits)));
         }
-        let server =
-            Server::start(listeners, TowerToHyperService::new(warp::service(http::routes(api.subscribe()))), limits);
-        Ok(Self { addresses, metrics, drain: config.drain, root, api, server })
+        let service = TowerToHyperService::new(warp::service(http::routes(api.subscribe())));
+        let server = Server::start(listeners, certificate.as_ref(), service, limits);
+        Ok(Self { addresses, metrics, drain: config.drain, root, api, server, certificate })
     }
 
     /// Where it listens, in the order of the settings.
@@ -111,8 +113,12 @@ impl Hub {
     /// # Errors
     /// Whatever of it cannot be used; the settings before stay.
     pub fn reload(&self, config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let authority = auth::Authority::new(config)?;
+        if let Some(certificate) = &self.certificate {
+            certificate.reread()?;
+        }
         let actors = self.api.borrow().actors.clone();
-        self.api.send_replace(http::Api::new(config, auth::Authority::new(config)?, actors));
+        self.api.send_replace(http::Api::new(config, authority, actors));
         Ok(())
     }
 

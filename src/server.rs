@@ -2,13 +2,14 @@
 //! take, what an ended connection may still cost. It knows HTTP as a protocol and nothing of what is asked for.
 //!
 //! One task accepts and owns all connections, so nothing is shared but what one address has used up
-//! ([`addresses::Share`], an atomic number). Whoever is over a limit is still answered, from a small reserve of
+//! ([`seats::Seat`], an atomic number). Whoever is over a limit is still answered, from a small reserve of
 //! connections and with an [`Excess`] in the request's extensions: the routes turn that into `bye busy` or a problem.
 //! When the reserve is used up too, the rest waits in the backlog.
 
-pub mod addresses;
 mod connection;
+mod seats;
 mod socket;
+pub mod tls;
 
 use std::{
     convert::Infallible,
@@ -16,6 +17,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,19 +27,21 @@ use hyper::{
     body::{Body, Incoming},
     service::Service,
 };
-use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinSet,
     time::sleep,
 };
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tracing::{info, warn};
 
-use addresses::Addresses;
 pub use connection::Ends;
+use connection::Visitor;
+use seats::Seats;
+use tls::Certificate;
 
 /// Connections that wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
 const BACKLOG: u32 = 4096;
@@ -121,9 +125,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves what comes to `listeners`. A request carries its peer's address in its extensions, as [`SocketAddr`],
+    /// Serves what comes to `listeners`, over TLS if there is a certificate. A request carries its peer's address in its extensions, as [`SocketAddr`],
     /// and an [`Excess`] if it is over a limit; a response that is a stream carries its [`Ends`].
-    pub fn start<S, B>(listeners: Vec<TcpListener>, service: S, limits: Limits) -> Self
+    pub fn start<S, B>(
+        listeners: Vec<TcpListener>,
+        certificate: Option<&Certificate>,
+        service: S,
+        limits: Limits,
+    ) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
@@ -133,7 +142,8 @@ impl Server {
     {
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
-        task.spawn(accept(listeners, service, limits, stopped));
+        let tls = certificate.map(Certificate::current);
+        task.spawn(accept(listeners, tls, service, limits, stopped));
         Self { stop, task }
     }
 
@@ -160,8 +170,13 @@ pub fn listen(address: SocketAddr, times: Times) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept<S, B>(listeners: Vec<TcpListener>, service: S, limits: Limits, mut stopped: oneshot::Receiver<()>)
-where
+async fn accept<S, B>(
+    listeners: Vec<TcpListener>,
+    tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    service: S,
+    limits: Limits,
+    mut stopped: oneshot::Receiver<()>,
+) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: Body + Send + 'static,
@@ -169,9 +184,9 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (room, reserve) = room(limits.connections);
-    let mut addresses = Addresses::new(limits.rate, limits.exempt);
+    let mut seats = Seats::new(room, &limits);
     let (mut connections, mut excess) = (JoinSet::new(), JoinSet::new());
-    let graceful = GracefulShutdown::new();
+    let stop = watch::Sender::new(());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -179,7 +194,7 @@ where
             Some(_) = connections.join_next() => continue,
             Some(_) = excess.join_next() => continue,
             accepted = poll_fn(|context| poll_accept(&listeners, context)),
-                if connections.len() < room || excess.len() < reserve => accepted,
+                if seats.are_free() || excess.len() < reserve => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -191,30 +206,21 @@ where
                 continue;
             }
         };
-        let share = addresses.share(peer.ip());
-        let over = match &share {
-            Some(share) if share.connections() > limits.per_address => Some(Excess::Address),
-            _ if connections.len() >= room => Some(Excess::Connections),
-            _ => None,
-        };
-        if over.is_some() && excess.len() >= reserve {
-            continue; // an address that has more than its share even of the reserve is cut without a word
+        let seat = seats.take(peer.ip());
+        let over = seat.is_err();
+        if over && excess.len() >= reserve {
+            continue; // an address that wants more than its share even of the reserve is cut without a word
         }
-        let visitor = connection::Visitor { peer, share, rate: addresses.rate(), over };
-        let served = connection::serve(stream, visitor, service.clone(), limits.times, graceful.watcher());
-        if over.is_some() {
-            excess.spawn(served)
-        } else {
-            connections.spawn(served)
-        };
+        let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone()));
+        let served = Visitor { peer, seat, times: limits.times }.serve(stream, tls, service.clone(), stop.subscribe());
+        let among = if over { &mut excess } else { &mut connections };
+        among.spawn(served);
     }
     drop(listeners);
     info!(connections = connections.len(), "accepting no more");
-    let all = async {
-        while connections.join_next().await.is_some() {}
-        while excess.join_next().await.is_some() {}
-    };
-    tokio::join!(graceful.shutdown(), all);
+    drop(stop); // which tells it to each of them
+    while connections.join_next().await.is_some() {}
+    while excess.join_next().await.is_some() {}
 }
 
 /// How many connections there may be, and how many more are answered: no more than descriptors allow.

@@ -28,6 +28,34 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
+/// The bytes of a key file, and its mode.
+///
+/// # Errors
+/// It cannot be read.
+pub fn contents(path: &Path) -> Result<(Vec<u8>, u32), KeyError> {
+    let unreadable = |cause| KeyError(format!("the key file {} cannot be read: {cause}", path.display()));
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok((bytes, mode))
+}
+
+/// Whether a key file is closed to others as it has to be.
+///
+/// # Errors
+/// A secret one that others than its owner can read; a public one that others can write.
+pub fn refuse_exposed(path: &Path, mode: u32, secret: bool) -> Result<(), KeyError> {
+    let (others, may) = if secret { (0o077, "read") } else { (0o022, "change") };
+    if mode & others == 0 {
+        return Ok(());
+    }
+    let (shown, mode) = (path.display(), mode & 0o777);
+    Err(KeyError(format!(
+        "the key file {shown} has mode {mode:03o}: others than its owner may {may} it; run chmod 600 {shown}"
+    )))
+}
+
 /// What a key file holds. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Key {
@@ -44,20 +72,9 @@ impl Key {
     /// A file that cannot be read or holds no such key; a secret one that others than its owner can read; a public
     /// one that others can write.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let shown = path.display();
-        let unreadable = |cause| KeyError(format!("the key file {shown} cannot be read: {cause}"));
-        let file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-        let mut bytes = Vec::new();
-        file.take(FILE_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
-        let key = Self::parse(&bytes).map_err(|why| KeyError(format!("the key file {shown} {why}")))?;
-        let (others, may) = if key.signing.is_some() { (0o077, "read") } else { (0o022, "change") };
-        if mode & others != 0 {
-            return Err(KeyError(format!(
-                "the key file {shown} has mode {:03o}: others than its owner may {may} it; run chmod 600 {shown}",
-                mode & 0o777
-            )));
-        }
+        let (bytes, mode) = contents(path)?;
+        let key = Self::parse(&bytes).map_err(|why| KeyError(format!("the key file {} {why}", path.display())))?;
+        refuse_exposed(path, mode, key.signing.is_some())?;
         Ok(key)
     }
 

@@ -124,6 +124,9 @@ pub fn look_around(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> 
     if let Auth::Jwt { key_file } = &config.auth {
         Key::read(key_file)?;
     }
+    if let Some(files) = &config.tls {
+        files.read()?;
+    }
     Ok(())
 }
 
@@ -142,7 +145,8 @@ pub fn page(config: &Config, address: SocketAddr) -> String {
         IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
     };
     let user = if config.auth == Auth::None { "?user=tiaz" } else { "" };
-    format!("http://{}{}/{user}", SocketAddr::new(host, address.port()), config.base_path)
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}{}/{user}", SocketAddr::new(host, address.port()), config.base_path)
 }
 
 /// Where to look and what to do first; the first line has the first address, for whoever starts the hub by a program.

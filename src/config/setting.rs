@@ -155,6 +155,22 @@ pub const SETTINGS: &[Setting] = &[
     setting(NETWORK, "metrics-listen", Kind::Text, "ADDRESS", "", "Where to serve /metrics as well, without a token"),
     setting(
         NETWORK,
+        "tls-cert",
+        Kind::Text,
+        "FILE",
+        "",
+        "Serve over TLS, with HTTP/2, and show this certificate and those above it, in PEM; read again when it changes",
+    ),
+    setting(
+        NETWORK,
+        "tls-key",
+        Kind::Text,
+        "FILE",
+        "",
+        "The key of that certificate, in PEM, readable by its owner only",
+    ),
+    setting(
+        NETWORK,
         "base-path",
         Kind::Text,
         "PATH",

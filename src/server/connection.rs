@@ -9,30 +9,28 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use hyper::{
-    Request, Response,
+    Request, Response, Version,
     body::{Body, Incoming},
     header::{CONNECTION, HeaderValue, TRANSFER_ENCODING},
-    server::conn::http1,
+    rt::Executor,
+    server::conn::{http1, http2},
     service::{Service, service_fn},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::Watcher,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::watch,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::{
-    Excess, Times,
-    addresses::{Rate, Share},
-    socket::Socket,
-};
+use super::{Excess, Times, seats::Seat, socket::Socket, tls};
 
 /// Headers that a request has at most.
 const HEADERS: usize = 200;
@@ -40,6 +38,11 @@ const HEADERS: usize = 200;
 /// Bytes of a request's head at most: an `Accept-Language` of 90 KB still fits, and is cut by who reads it. This is
 /// also how much of a response waits to be written at most, one chunk apart.
 const HEAD: usize = 131_072;
+
+/// How often an HTTP/2 client shows that it is there, and how long that may take.
+const PING: Duration = Duration::from_secs(20);
+
+type Problem = Box<dyn Error + Send + Sync>;
 
 type Ended = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
@@ -61,18 +64,9 @@ impl Ends {
 /// Who is connected.
 pub struct Visitor {
     pub peer: SocketAddr,
-    /// `None`: it is exempt from what is counted per address.
-    pub share: Option<Share>,
-    pub rate: Rate,
-    /// Why it is answered from the reserve.
-    pub over: Option<Excess>,
-}
-
-impl Visitor {
-    /// Whether the next request is over a limit.
-    fn excess(&self) -> Option<Excess> {
-        self.over.or_else(|| self.share.as_ref()?.request(self.rate).err().map(Excess::Rate))
-    }
+    /// Without one, why: it is answered from the reserve, and soon sent away.
+    pub seat: Result<Seat, Excess>,
+    pub times: Times,
 }
 
 tokio::task_local! {
@@ -80,51 +74,150 @@ tokio::task_local! {
     static LEASH: Cell<Option<Leash>>;
 }
 
-/// Serves the requests of one connection until it ends.
-pub async fn serve<S, B>(stream: TcpStream, visitor: Visitor, service: S, times: Times, watcher: Watcher)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let over = visitor.over.is_some();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(visitor.peer);
-        if let Some(excess) = visitor.excess() {
-            request.extensions_mut().insert(excess);
+impl Visitor {
+    /// Serves the requests of one connection until it ends.
+    pub async fn serve<S, B>(self, stream: TcpStream, tls: Option<TlsAcceptor>, service: S, stop: watch::Receiver<()>)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Problem>,
+    {
+        let (times, over) = (self.times, self.seat.is_err());
+        let stream = Socket::new(stream);
+        let served = async move {
+            match tls {
+                None => self.http1(stream, service, stop).await,
+                // In a box, because a connection without TLS shall not be as large as one with it.
+                Some(tls) => Box::pin(self.secure(stream, tls, service, stop)).await,
+            }
+        };
+        let served = if over { timeout(times.excess, served).await.unwrap_or(Ok(())) } else { served.await };
+        if let Err(cause) = served {
+            debug!(cause, "a connection failed");
         }
+    }
+
+    async fn secure<S, B>(
+        self,
+        stream: Socket,
+        tls: TlsAcceptor,
+        service: S,
+        stop: watch::Receiver<()>,
+    ) -> Result<(), Problem>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Problem>,
+    {
+        let stream = timeout(self.times.head, tls.accept(stream)).await??;
+        if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2) {
+            self.http2(stream, service, stop).await
+        } else {
+            self.http1(stream, service, stop).await
+        }
+    }
+
+    async fn http1<S, B, I>(self, stream: I, service: S, mut stop: watch::Receiver<()>) -> Result<(), Problem>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Problem>,
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.times.head)
+            .max_headers(HEADERS)
+            .max_buf_size(HEAD)
+            .keep_alive(self.seat.is_ok());
+        let service = service_fn(move |request| self.answer(&service, request));
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let served = async move {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                served = &mut connection => return served,
+                _ = stop.changed() => connection.as_mut().graceful_shutdown(),
+            }
+            connection.await
+        };
+        Ok(leashed(served).await.unwrap_or(Ok(()))?)
+    }
+
+    async fn http2<S, B, I>(self, stream: I, service: S, mut stop: watch::Receiver<()>) -> Result<(), Problem>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Problem>,
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (times, streams) = (self.times, Streams(Arc::new(())));
+        let mut http = http2::Builder::new(streams.clone());
+        http.timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .max_header_list_size(HEAD as u32)
+            .max_send_buf_size(HEAD);
+        let service = service_fn(move |request| self.answer(&service, request));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let idle = streams.idle(times.head);
+        tokio::select! {
+            served = &mut connection => return Ok(served?),
+            _ = stop.changed() => {}
+            () = idle => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        Ok(connection.await?)
+    }
+
+    /// Answers one request, in the task that writes the answer.
+    fn answer<S, B>(
+        &self,
+        service: &S,
+        mut request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<B>, Infallible>> + use<S, B>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    {
+        // An HTTP/1 connection has one request at a time; each at a time of HTTP/2 has a seat.
+        let seat = match &self.seat {
+            Ok(seat) => seat.request().and_then(|()| {
+                let shared = request.version() == Version::HTTP_2;
+                if shared { seat.another().map(Some) } else { Ok(None) }
+            }),
+            Err(excess) => Err(*excess),
+        };
+        let held = seat.unwrap_or_else(|excess| {
+            request.extensions_mut().insert(excess);
+            None
+        });
+        request.extensions_mut().insert(self.peer);
         // Whether it had a Content-Length besides, hyper does not tell; then nothing may come after it (RFC 9112 §6.1).
         let last = request.headers().contains_key(TRANSFER_ENCODING);
-        let answer = service.call(request);
+        let (answer, farewell) = (service.call(request), self.times.farewell);
         async move {
             LEASH.with(|leash| leash.set(Some(Box::pin(pending())))); // what came before has been read to its end
             let mut response = answer.await?;
             if let Some(ended) = response.extensions_mut().remove::<Ends>().and_then(|ends| Arc::into_inner(ends.0)) {
                 let cut = async move {
+                    let _held = held;
                     ended.await;
-                    sleep(times.farewell).await;
+                    sleep(farewell).await;
                 };
                 LEASH.with(|leash| leash.set(Some(Box::pin(cut))));
             }
             if last {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(response)
+            Ok(response)
         }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(if over { times.excess } else { times.head })
-        .max_headers(HEADERS)
-        .max_buf_size(HEAD)
-        .keep_alive(!over);
-    let connection = http.serve_connection(TokioIo::new(Socket::new(stream)), service);
-    let served = leashed(watcher.watch(connection));
-    let served = if over { timeout(times.excess, served).await.ok().flatten() } else { served.await };
-    if let Some(Err(cause)) = served {
-        debug!(%cause, "a connection failed");
     }
 }
 
@@ -143,4 +236,33 @@ async fn leashed<F: Future>(writes: F) -> Option<F::Output> {
         run.await
     };
     LEASH.scope(Cell::new(None), run).await
+}
+
+/// Runs the streams of one HTTP/2 connection, each in a task of its own; all of them hold what is in it.
+#[derive(Clone)]
+struct Streams(Arc<()>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let held = self.0.clone();
+        tokio::spawn(async move {
+            leashed(stream).await;
+            drop(held);
+        });
+    }
+}
+
+impl Streams {
+    /// Completes when it has none after so long, or again so long; HTTP/1 has its header read time-out for that.
+    fn idle(self, time: Duration) -> impl Future<Output = ()> {
+        let none = Arc::strong_count(&self.0);
+        async move {
+            loop {
+                sleep(time).await;
+                if Arc::strong_count(&self.0) <= none {
+                    return;
+                }
+            }
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod readme;
 mod reload;
 mod server;
 mod store;
+mod tls;
 mod user_session;
 mod watch;
 
@@ -55,7 +56,7 @@ impl Hub {
         let mut process = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut said = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        let address = said.split("http://").nth(1).expect("it says where it listens").split('/').next().unwrap();
+        let address = said.split("://").nth(1).expect("it says where it listens").split('/').next().unwrap();
         Self { process, address: address.to_owned() }
     }
 

@@ -38,12 +38,12 @@ impl Hub {
         names.filter(|name| name.to_string_lossy().starts_with("socket:")).count()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status();
         assert!(sent.expect("there is a kill command").success());
     }
 
-    fn code(&mut self) -> Option<i32> {
+    pub fn code(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
     }
 }
@@ -58,7 +58,7 @@ fn all(socket: &mut TcpStream) -> String {
 }
 
 /// Waits until it holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub fn until(what: &str, holds: impl Fn() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "{what}");
