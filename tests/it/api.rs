@@ -166,8 +166,10 @@ fn a_stream_of_nobody_may_be_opened_by_whoever_accepts_anything() {
 #[test]
 fn a_last_event_id_that_cannot_be_read_is_no_position_and_never_an_error() {
     let (directory, hub) = hub();
-    let start = hub.live("a", "").id;
+    let mut before = hub.live("a", "");
+    let start = before.id.clone();
     write(directory.path(), THREE);
+    assert_eq!(before.event().0, "alarm");
     let mut seen = hub.live("a", "");
     let head = seen.id.clone();
     let position = |id: &str| id.rsplit_once('.').unwrap().0.to_owned();
