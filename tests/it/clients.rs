@@ -20,7 +20,7 @@ const LIBRARIES: [(&str, &[&str]); 2] = [
 /// What must not end a line, a field or a block, and no page may take for markup.
 const NASTY: &str = "1\n2\r3\r\n4\n\nevent: x\ndata: y\u{2028}\u{202e}<img src=x onerror=alert(1)>\u{0}\"\\가";
 
-struct Client {
+pub struct Client {
     library: &'static str,
     process: Child,
     told: Receiver<Value>,
@@ -28,7 +28,7 @@ struct Client {
 }
 
 impl Client {
-    fn start(program: &str, library: &'static str, url: &str) -> Self {
+    pub fn start(program: &str, library: &'static str, url: &str) -> Self {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let script = project.join("tests/clients").join(program);
         let venv = project.join(".venv/bin/python");
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// Reads on until this event came, and keeps what it reads.
-    fn wait_for(&mut self, event: &str, id: Option<&str>) {
+    pub fn wait_for(&mut self, event: &str, id: Option<&str>) {
         loop {
             let told = self.told.recv_timeout(Duration::from_secs(60));
             let told = told.unwrap_or_else(|cause| panic!("{} was not told {event} {id:?}: {cause}", self.library));

@@ -9,6 +9,7 @@ mod clients;
 mod faults;
 mod health;
 mod metrics;
+mod proxies;
 mod readme;
 mod reload;
 mod server;
@@ -65,13 +66,7 @@ impl Hub {
     }
 
     fn request(&self, request: &str) -> Stream {
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut stream = Stream { lines: BufReader::new(socket), status: String::new(), id: String::new() };
-        stream.status = stream.line();
-        while !stream.line().is_empty() {}
-        stream
+        Stream::request(&self.address, request)
     }
 }
 
@@ -89,6 +84,16 @@ struct Stream {
 }
 
 impl Stream {
+    fn request(address: &str, request: &str) -> Self {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut stream = Self { lines: BufReader::new(socket), status: String::new(), id: String::new() };
+        stream.status = stream.line();
+        while !stream.line().is_empty() {}
+        stream
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         assert_ne!(self.lines.read_line(&mut line).expect("a line within the time-out"), 0, "the stream ended");
