@@ -1,0 +1,11 @@
+# `make bench` measures the hub side by side with Nchan and with the floor; `make bench QUICK=1` takes under two minutes.
+# The server has core 0, the generator core 1: nothing else should run meanwhile.
+NCHAN := /usr/lib/nginx/modules/ngx_nchan_module.so
+
+.PHONY: bench
+bench: $(NCHAN)
+	cargo build --release -p alarm-hub -p alarm-hub-bench
+	taskset -c 1 target/release/alarm-hub-bench run $(if $(QUICK),--quick) $(ONLY:%=--only %)
+
+$(NCHAN):
+	apt-get install -y nginx libnginx-mod-nchan valgrind

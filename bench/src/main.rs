@@ -1,0 +1,57 @@
+//! `alarm-hub-bench`: how fast and how large the hub is, side by side with Nchan and with a bare broadcaster.
+
+mod floor;
+mod load;
+mod report;
+mod scenario;
+mod server;
+
+use std::{error::Error, net::SocketAddr, path::PathBuf};
+
+use clap::Parser;
+
+/// What goes wrong here ends the run with its words.
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// What to do.
+#[derive(Parser)]
+enum Command {
+    /// Run the scenarios, print the table and draw the chart.
+    Run(Run),
+    /// Serve as the floor: one thread, one write a client, encoded before.
+    Floor {
+        /// Where to listen.
+        address: SocketAddr,
+    },
+}
+
+/// How to run the scenarios.
+#[derive(clap::Args)]
+pub struct Run {
+    /// The hub's release binary.
+    #[arg(long, default_value = "target/release/alarm-hub")]
+    hub: PathBuf,
+    /// Fewer and shorter rounds: under two minutes in all.
+    #[arg(long)]
+    quick: bool,
+    /// Only scenarios whose name contains one of these.
+    #[arg(long)]
+    only: Vec<String>,
+    /// How often each server is measured; the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// The core that the server runs on; the generator runs where it was started.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Where the chart goes.
+    #[arg(long, default_value = "docs/benchmarks.svg")]
+    chart: PathBuf,
+}
+
+fn main() -> Outcome<()> {
+    match Command::parse() {
+        Command::Floor { address } => floor::serve(address)?,
+        Command::Run(run) => scenario::run(&run)?,
+    }
+    Ok(())
+}
