@@ -29,57 +29,93 @@ pub fn body(id: &str, lang: &str, message: &str, isn_dt: Option<&str>, truncated
     text.into()
 }
 
-/// Appends a block (WHATWG HTML §9.2) for the connection `conn` under `claim`.
-pub fn encode(block: &Block, conn: Uuid, claim: Claim, out: &mut Vec<u8>) {
-    let (event, data, retry) = match &block.event {
-        Event::Hello { user, languages, resumed, heartbeat, retry } => {
-            let data = format!(
-                r#"{{"conn":"{}","user":{},"languages":{},"resumed":{resumed},"heartbeat_ms":{},"server":"alarm-hub/{}"}}"#,
-                conn.simple(),
-                json!(&**user),
-                json!(&**languages),
-                heartbeat.as_millis(),
-                env!("CARGO_PKG_VERSION")
-            );
-            ("hello", data, Some(*retry))
-        }
-        Event::Alarm { body, fallback } | Event::Updated { body, fallback } => {
-            let name: &[u8] = if matches!(block.event, Event::Alarm { .. }) {
-                b"event: alarm\ndata: "
-            } else {
-                b"event: updated\ndata: "
-            };
-            out.extend_from_slice(name);
-            out.extend_from_slice(body);
-            out.extend_from_slice(if *fallback { b",\"fallback\":true}" } else { b",\"fallback\":false}" });
-            return identify(block.at, claim, out);
-        }
-        Event::Cleared { id } => ("cleared", json!({ "id": &**id }).to_string(), None),
-        Event::Acknowledged { id, acknowledged } => {
-            ("acknowledged", format!(r#"{{"id":{},"acknowledged":{acknowledged}}}"#, json!(&**id)), None)
-        }
-        Event::Gap => ("gap", r#"{"reason":"expired"}"#.to_owned(), None),
-        Event::Reset => ("reset", r#"{"reason":"other-database"}"#.to_owned(), None),
-        Event::Status { down_since: Some(since) } => {
-            ("status", format!(r#"{{"source":"down","since":"{}"}}"#, rfc3339(*since)), None)
-        }
-        Event::Status { down_since: None } => ("status", r#"{"source":"up"}"#.to_owned(), None),
-        Event::Ping => ("ping", "{}".to_owned(), None),
-        Event::Bye { reason, retry } => {
-            let mut data =
-                format!(r#"{{"reason":"{reason}","reconnect":{},"conn":"{}""#, reason.reconnect(), conn.simple());
-            if let Some(retry) = retry {
-                let _ = write!(data, r#","retry_ms":{}"#, retry.as_millis()); // writing to a string cannot fail
-            }
-            data.push('}');
-            ("bye", data, *retry)
-        }
-    };
-    if let Some(retry) = retry {
-        out.extend_from_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
+/// Writes the blocks of one connection (WHATWG HTML §9.2). What they have in common is made once.
+pub struct Encoder {
+    conn: Uuid,
+    /// What each id ends with, and with it each block.
+    claim: String,
+}
+
+impl Encoder {
+    /// For the connection `conn` under `claim`.
+    pub fn new(conn: Uuid, claim: Claim) -> Self {
+        Self { conn, claim: format!(".{claim}\n\n") }
     }
-    out.extend_from_slice(format!("event: {event}\ndata: {data}").as_bytes());
-    identify(block.at, claim, out);
+
+    /// About how many bytes a block takes.
+    pub fn size(&self, block: &Block) -> usize {
+        let body = match &block.event {
+            Event::Alarm { body, .. } | Event::Updated { body, .. } => body.len(),
+            _ => 128,
+        };
+        body + 80 + self.claim.len()
+    }
+
+    /// Appends a block.
+    pub fn encode(&self, block: &Block, out: &mut Vec<u8>) {
+        let (event, data, retry) = match &block.event {
+            Event::Hello { user, languages, resumed, heartbeat, retry } => {
+                let data = format!(
+                    r#"{{"conn":"{}","user":{},"languages":{},"resumed":{resumed},"heartbeat_ms":{},"server":"alarm-hub/{}"}}"#,
+                    self.conn.simple(),
+                    json!(&**user),
+                    json!(&**languages),
+                    heartbeat.as_millis(),
+                    env!("CARGO_PKG_VERSION")
+                );
+                ("hello", data, Some(*retry))
+            }
+            Event::Alarm { body, fallback } | Event::Updated { body, fallback } => {
+                let name: &[u8] = if matches!(block.event, Event::Alarm { .. }) {
+                    b"event: alarm\ndata: "
+                } else {
+                    b"event: updated\ndata: "
+                };
+                out.extend_from_slice(name);
+                out.extend_from_slice(body);
+                out.extend_from_slice(if *fallback { b",\"fallback\":true}" } else { b",\"fallback\":false}" });
+                return self.identify(block.at, out);
+            }
+            Event::Ping => {
+                out.extend_from_slice(b"event: ping\ndata: {}");
+                return self.identify(block.at, out);
+            }
+            Event::Cleared { id } => ("cleared", json!({ "id": &**id }).to_string(), None),
+            Event::Acknowledged { id, acknowledged } => {
+                ("acknowledged", format!(r#"{{"id":{},"acknowledged":{acknowledged}}}"#, json!(&**id)), None)
+            }
+            Event::Gap => ("gap", r#"{"reason":"expired"}"#.to_owned(), None),
+            Event::Reset => ("reset", r#"{"reason":"other-database"}"#.to_owned(), None),
+            Event::Status { down_since: Some(since) } => {
+                ("status", format!(r#"{{"source":"down","since":"{}"}}"#, rfc3339(*since)), None)
+            }
+            Event::Status { down_since: None } => ("status", r#"{"source":"up"}"#.to_owned(), None),
+            Event::Bye { reason, retry } => {
+                let conn = self.conn.simple();
+                let mut data = format!(r#"{{"reason":"{reason}","reconnect":{},"conn":"{conn}""#, reason.reconnect());
+                if let Some(retry) = retry {
+                    let _ = write!(data, r#","retry_ms":{}"#, retry.as_millis()); // writing to a string cannot fail
+                }
+                data.push('}');
+                ("bye", data, *retry)
+            }
+        };
+        if let Some(retry) = retry {
+            out.extend_from_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
+        }
+        out.extend_from_slice(format!("event: {event}\ndata: {data}").as_bytes());
+        self.identify(block.at, out);
+    }
+
+    fn identify(&self, at: Position, out: &mut Vec<u8>) {
+        // `format!` would cost as much as all the rest of a block.
+        out.extend_from_slice(b"\nid: ");
+        let digit = |shift: u32| b"0123456789abcdef"[(at.feed.0 >> shift & 0xf) as usize];
+        out.extend_from_slice(&[28, 24, 20, 16, 12, 8, 4, 0].map(digit));
+        out.push(b'.');
+        out.extend_from_slice(itoa::Buffer::new().format(at.seq).as_bytes());
+        out.extend_from_slice(self.claim.as_bytes());
+    }
 }
 
 /// A position as text.
@@ -98,10 +134,6 @@ pub fn history(alarms: &[String], next: Option<Position>, unread: u32, unread_mo
     let (alarms, next) = (alarms.join(","), json!(next.map(cursor)));
     let more = if unread_more { r#","unread_more":true"# } else { "" };
     format!(r#"{{"alarms":[{alarms}],"next":{next},"unread":{unread}{more}}}"#)
-}
-
-fn identify(at: Position, claim: Claim, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("\nid: {}.{}.{claim}\n\n", at.feed, at.seq).as_bytes());
 }
 
 /// UTC, to the second (civil date from days as in Howard Hinnant's "chrono-compatible low-level date algorithms").
@@ -142,7 +174,7 @@ mod tests {
         let at = Position { feed: FeedName(0x0a1b_2c3d), seq: 42 };
         let claim = Claim::next(None, Duration::from_millis(1_790_000_000_000), Uuid::nil());
         let mut out = Vec::new();
-        encode(&Block { event, at }, Uuid::nil(), claim, &mut out);
+        Encoder::new(Uuid::nil(), claim).encode(&Block { event, at }, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -16,6 +16,7 @@ use crate::{
 pub fn run(run: &Run) -> Outcome<()> {
     let mut report = Report::default();
     let runs = if run.quick { 1 } else { run.runs };
+    let mut failed = 0;
     for number in 1..=runs {
         for (name, kinds, scenario) in SCENARIOS {
             if !run.only.is_empty() && !run.only.iter().any(|only| name.contains(only.as_str())) {
@@ -24,12 +25,16 @@ pub fn run(run: &Run) -> Outcome<()> {
             for kind in *kinds {
                 eprintln!("{number}/{runs}: {name}: {kind}");
                 let mut about = About { run, name, kind: *kind, report: &mut report };
-                scenario(&mut about).map_err(|error| format!("{name}: {kind}: {error}"))?;
+                if let Err(error) = scenario(&mut about) {
+                    eprintln!("     FAILED: {error}");
+                    failed += 1;
+                }
             }
         }
     }
     report.print();
-    report.draw(&run.chart)
+    report.draw(&run.chart)?;
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} scenarios failed").into()) }
 }
 
 /// What a scenario is about and where its figures go.
@@ -304,7 +309,7 @@ impl About<'_> {
         let few = 5;
         for (count, alarms) in counted.iter_mut().zip([few, few + 20]) {
             let valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=callgrind.out"];
-            let mut server = Server::start(self.kind, self.run, &["--poll-interval=1h"], &valgrind, 0)?;
+            let mut server = Server::start(self.kind, self.run, &["--poll-interval=1s"], &valgrind, 0)?;
             let mut load = Load::new(server.address)?;
             server.open(&mut load, 0..clients, "")?;
             for _ in 0..alarms {

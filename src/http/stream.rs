@@ -41,7 +41,10 @@ const HISTORY_MAX: u64 = 1_000;
 const CHUNK: usize = 65_536;
 
 /// A feed as the body of a response: what waits is joined, a block is never split over two chunks.
-struct Body(Feed);
+struct Body {
+    feed: Feed,
+    encoder: wire::Encoder,
+}
 
 impl Stream for Body {
     type Item = Result<Bytes, Infallible>;
@@ -49,10 +52,11 @@ impl Stream for Body {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let (mut out, mut ended) = (Vec::new(), false);
         while out.len() < CHUNK {
-            match self.0.poll_parcel(context) {
+            match self.feed.poll_parcel(context) {
                 Poll::Ready(Some(parcel)) => {
+                    out.reserve(parcel.blocks.iter().map(|block| self.encoder.size(block)).sum());
                     for block in &parcel.blocks {
-                        wire::encode(block, self.0.conn, self.0.claim, &mut out);
+                        self.encoder.encode(block, &mut out);
                     }
                 }
                 Poll::Ready(None) => {
@@ -133,7 +137,8 @@ pub fn languages(api: &Api, request: &Request) -> Languages {
 
 fn stream(mut feed: Feed) -> Response {
     let ends = feed.ended().map(Ends::new);
-    let mut response = headed(warp::reply::stream(Body(feed)).into_response());
+    let encoder = wire::Encoder::new(feed.conn, feed.claim);
+    let mut response = headed(warp::reply::stream(Body { feed, encoder }).into_response());
     if let Some(ends) = ends {
         response.extensions_mut().insert(ends);
     }
