@@ -78,7 +78,8 @@ impl Log {
 }
 
 fn filter(config: &Config) -> Result<EnvFilter, Problem> {
-    let mut filter = config.log.clone();
+    // A span for each actor would cost half a kilobyte a user and an entry and an exit a message.
+    let mut filter = format!("ractor=warn,{}", config.log);
     if config.audit_log.is_some() {
         filter.push_str(",audit=off"); // it has a place of its own
     }

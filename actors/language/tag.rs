@@ -208,15 +208,16 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What tags are written as and what they mean.
+/// What tags are written as and what they mean. Cheap to clone: every request has one.
 #[derive(Clone, Debug)]
 pub struct Aliases {
-    to: HashMap<String, String>,
+    to: Arc<HashMap<String, String>>,
 }
 
 impl Default for Aliases {
     fn default() -> Self {
-        Self { to: ALIASES.iter().map(|(from, to)| ((*from).to_owned(), plain(to))).collect() }
+        let to: HashMap<_, _> = ALIASES.iter().map(|(from, to)| ((*from).to_owned(), plain(to))).collect();
+        Self { to: Arc::new(to) }
     }
 }
 
@@ -235,7 +236,7 @@ impl Aliases {
         let Some(to) = self.tag(to) else {
             return Err(format!("'{to}' is no language tag; a tag looks like ko or en-US"));
         };
-        self.to.insert(from, plain(&to.to_string()));
+        Arc::make_mut(&mut self.to).insert(from, plain(&to.to_string()));
         Ok(self)
     }
 
