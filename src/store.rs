@@ -7,7 +7,10 @@ use std::{
 };
 
 use actors::{
-    alarm::{Archive, Failure, Fault, FeedName, History, Look, Page, Position, Refusal, Round, Source, Write, Written},
+    alarm::{
+        Archive, Change, Failure, Fault, FeedName, History, Look, Page, Position, Refusal, Round, Source, Write,
+        Written,
+    },
     language::{Aliases, Primary},
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
@@ -66,7 +69,7 @@ pub struct Store {
     options: Options,
     open: Option<Opened>,
     odd: Oddities,
-    recent: Arc<[Primary]>,
+    lately: Lately,
 }
 
 struct Opened {
@@ -117,7 +120,7 @@ fn failure(cause: &rusqlite::Error) -> Failure {
 impl Store {
     /// A store that has not been opened.
     pub fn new(options: Options) -> Self {
-        Self { options, open: None, odd: Oddities::default(), recent: Arc::new([]) }
+        Self { options, open: None, odd: Oddities::default(), lately: Lately::default() }
     }
 
     fn opened(&mut self) -> Result<&mut Opened, Failure> {
@@ -144,26 +147,51 @@ impl Store {
         read(opened, &mut Reading { aliases: &options.aliases, odd }).map_err(|cause| failure(&cause))
     }
 
+    /// Which languages the newest alarms have: asked once, then told by what is read.
     fn note_languages(&mut self) -> Result<(), Failure> {
-        let seen = self.read(|opened, reading| {
-            let mut newest = opened.connection.prepare_cached(&format!(
+        self.lately = self.read(|opened, reading| {
+            let mut newest = opened.connection.prepare(&format!(
                 "SELECT DISTINCT a.lang FROM (SELECT alarm_id FROM alarm_index ORDER BY seq DESC LIMIT {RECENT}) AS i
                  CROSS JOIN alarm AS a ON {}",
                 opened.table.is_of("a", "i.alarm_id")
             ))?;
-            let mut seen = Vec::new();
+            let mut lately = Lately::default();
             let mut rows = newest.query([])?;
             while let Some(row) = rows.next()? {
-                if let Some(tag) = reading.aliases.tag(&row::text(row.get_ref(0)?).0)
-                    && !seen.contains(tag.primary())
-                {
-                    seen.push(tag.primary().clone());
+                if let Some(tag) = reading.aliases.tag(&row::text(row.get_ref(0)?).0) {
+                    lately.note(tag.primary());
                 }
             }
-            Ok(seen)
+            Ok(lately)
         })?;
-        self.recent = seen.into();
         Ok(())
+    }
+}
+
+/// The languages that the newest [`RECENT`] alarms have.
+#[derive(Default)]
+struct Lately {
+    /// Each with the number of the last alarm that had it.
+    languages: Vec<(Primary, u64)>,
+    alarms: u64,
+}
+
+impl Lately {
+    fn note(&mut self, language: &Primary) {
+        match self.languages.iter_mut().find(|(known, _)| known == language) {
+            Some((_, last)) => *last = self.alarms,
+            None => self.languages.push((language.clone(), self.alarms)),
+        }
+    }
+
+    /// With the changes of a page as the newest ones.
+    fn after(&mut self, changes: &[Change]) -> Arc<[Primary]> {
+        for change in changes {
+            self.alarms += 1;
+            change.after.iter().filter_map(|row| row.tag.as_ref()).for_each(|tag| self.note(tag.primary()));
+        }
+        self.languages.retain(|(_, last)| last + u64::from(RECENT) > self.alarms);
+        self.languages.iter().map(|(language, _)| language.clone()).collect()
     }
 }
 
@@ -217,8 +245,7 @@ impl Source for Store {
         }
         match self.read(|opened, reading| read::page(opened, reading, after.seq, u64::MAX, round))? {
             Some(mut batch) => {
-                self.note_languages()?;
-                batch.recent = self.recent.clone();
+                batch.recent = self.lately.after(&batch.changes);
                 Ok(Look::News(batch))
             }
             None => {
