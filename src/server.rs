@@ -9,6 +9,7 @@
 mod connection;
 mod seats;
 mod socket;
+mod stream;
 pub mod tls;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
@@ -136,8 +138,7 @@ impl Server {
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (stop, stopped) = oneshot::channel();
@@ -179,8 +180,7 @@ async fn accept<S, B>(
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (room, reserve) = room(limits.connections);

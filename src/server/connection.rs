@@ -12,10 +12,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::{
     Request, Response, Version,
     body::{Body, Incoming},
-    header::{CONNECTION, HeaderValue, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
     rt::Executor,
     server::conn::{http1, http2},
     service::{Service, service_fn},
@@ -30,7 +32,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::{Excess, Times, seats::Seat, socket::Socket, tls};
+use super::{
+    Excess, Times,
+    seats::Seat,
+    socket::Socket,
+    stream::{self, Stream},
+    tls,
+};
 
 /// Headers that a request has at most.
 const HEADERS: usize = 200;
@@ -47,7 +55,7 @@ type Problem = Box<dyn Error + Send + Sync>;
 type Ended = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// Completes when what writes a response shall not go on.
-type Leash = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Leash = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// In the extensions of a response that is a stream: completes when whoever feeds it has let go of it. The
 /// connection then has a moment to be read to its end and is cut, also if the client reads nothing at all.
@@ -72,6 +80,9 @@ pub struct Visitor {
 tokio::task_local! {
     /// Where the service leaves a [`Leash`] for the task that writes its response.
     static LEASH: Cell<Option<Leash>>;
+
+    /// Where the service of an HTTP/1.1 connection leaves a stream: hyper is not to write it.
+    static STREAM: Cell<Option<Stream>>;
 }
 
 impl Visitor {
@@ -80,8 +91,7 @@ impl Visitor {
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Problem>,
     {
         let (times, over) = (self.times, self.seat.is_err());
@@ -109,8 +119,7 @@ impl Visitor {
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Problem>,
     {
         let stream = timeout(self.times.head, tls.accept(stream)).await??;
@@ -125,36 +134,52 @@ impl Visitor {
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Problem>,
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.times.head)
-            .max_headers(HEADERS)
-            .max_buf_size(HEAD)
-            .keep_alive(self.seat.is_ok());
-        let service = service_fn(move |request| self.answer(&service, request));
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let served = async move {
-            let mut connection = pin!(connection);
-            tokio::select! {
-                served = &mut connection => return served,
-                _ = stop.changed() => connection.as_mut().graceful_shutdown(),
-            }
-            connection.await
-        };
-        Ok(leashed(served).await.unwrap_or(Ok(()))?)
+        // In a box, because what hyper needs goes with it, and a stream shall not be as large as that.
+        let taken = Box::pin(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new())
+                .header_read_timeout(self.times.head)
+                .max_headers(HEADERS)
+                .max_buf_size(HEAD)
+                .keep_alive(self.seat.is_ok());
+            // In a box as well: hyper keeps the place of what answers a request for as long as the connection lasts.
+            let service = service_fn(move |request| Box::pin(self.answer(&service, request)));
+            let mut connection = http.serve_connection(TokioIo::new(stream), service);
+            let mut stopping = pin!(async move {
+                let _ = stop.changed().await; // the sender is only ever dropped
+            });
+            let (mut stopped, mut taken) = (false, None);
+            let served = poll_fn(|context| {
+                if !stopped && stopping.as_mut().poll(context).is_ready() {
+                    stopped = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+                if let Poll::Ready(served) = Pin::new(&mut connection).poll(context) {
+                    return Poll::Ready(served);
+                }
+                taken = STREAM.with(Cell::take);
+                if taken.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            });
+            STREAM.scope(Cell::new(None), leashed(served)).await.unwrap_or(Ok(()))?;
+            let parts = connection.into_parts();
+            // The service holds the seat.
+            Ok::<_, Problem>(taken.map(|stream| (parts.io.into_inner(), parts.service, stream)))
+        });
+        match taken.await? {
+            Some((io, _seated, stream)) => stream::write(io, stream).await,
+            None => Ok(()),
+        }
     }
 
     async fn http2<S, B, I>(self, stream: I, service: S, mut stop: watch::Receiver<()>) -> Result<(), Problem>
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Problem>,
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -185,6 +210,8 @@ impl Visitor {
     ) -> impl Future<Output = Result<Response<B>, Infallible>> + use<S, B>
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Problem>,
     {
         // An HTTP/1 connection has one request at a time; each at a time of HTTP/2 has a seat.
         let seat = match &self.seat {
@@ -201,6 +228,7 @@ impl Visitor {
         request.extensions_mut().insert(self.peer);
         // Whether it had a Content-Length besides, hyper does not tell; then nothing may come after it (RFC 9112 §6.1).
         let last = request.headers().contains_key(TRANSFER_ENCODING);
+        let plain = request.version() == Version::HTTP_11 && !last && !request.headers().contains_key(CONTENT_LENGTH);
         let (answer, farewell) = (service.call(request), self.times.farewell);
         async move {
             LEASH.with(|leash| leash.set(Some(Box::pin(pending())))); // what came before has been read to its end
@@ -211,6 +239,11 @@ impl Visitor {
                     ended.await;
                     sleep(farewell).await;
                 };
+                if plain {
+                    let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+                    STREAM.with(|stream| stream.set(Some(Stream { response, cut: Box::pin(cut) })));
+                    return pending().await;
+                }
                 LEASH.with(|leash| leash.set(Some(Box::pin(cut))));
             }
             if last {
