@@ -75,6 +75,14 @@ pub struct Change {
     arrivals: Vec<(Option<Arc<str>>, Option<u64>)>,
 }
 
+impl Meaning {
+    /// The place in the log at which a reader is told of it.
+    pub fn seq(self) -> u64 {
+        let (Self::Arrived(seq) | Self::Stayed(seq) | Self::Left(seq)) = self;
+        seq
+    }
+}
+
 /// What a change means to one user, whatever that user's language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
@@ -149,24 +157,26 @@ impl Change {
 
     /// What this change means to `user`; `None`: nothing, it never was in sight.
     pub fn meaning_for(&self, user: &str) -> Option<Meaning> {
-        let sees = |rows: &[Translation]| rows.iter().any(|row| row.is_for(user));
-        let arrived = self
-            .arrivals
-            .iter()
-            .find(|(named, _)| named.as_deref() == Some(user))
-            .or_else(|| self.arrivals.first())
-            .and_then(|(_, arrived)| *arrived);
+        self.meaning(Some(user))
+    }
+
+    /// What it means to every user that no row of it names.
+    pub fn meaning_for_others(&self) -> Option<Meaning> {
+        self.meaning(None)
+    }
+
+    fn meaning(&self, user: Option<&str>) -> Option<Meaning> {
+        let sees = |rows: &[Translation]| {
+            rows.iter().any(|row| row.audience.is_none() || user.is_some_and(|user| row.is_for(user)))
+        };
+        let named = |user| self.arrivals.iter().find(|(named, _)| named.as_deref() == Some(user));
+        let arrived = user.and_then(named).or_else(|| self.arrivals.first()).and_then(|(_, arrived)| *arrived);
         match (arrived, sees(&self.before), sees(&self.after)) {
             (Some(seq), _, true) => Some(Meaning::Arrived(seq)),
             (None, _, true) => Some(Meaning::Stayed(self.last)),
             (_, true, false) => Some(Meaning::Left(self.last)),
             (_, false, false) => None,
         }
-    }
-
-    /// Whether it can be of interest to users that no row of it names.
-    pub fn is_for_everyone(&self) -> bool {
-        self.before.iter().chain(&self.after).any(|row| row.audience.is_none())
     }
 
     /// The users that a row of it names, now or before.

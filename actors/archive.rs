@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     alarm::{Archive, Failure, Fault, History, Position, Refusal, Round, Write, Written},
     claim::Claim,
-    memory::Bulletin,
+    memory::{Bulletin, Shapes},
     user_session::{Pulled, SessionMessage},
 };
 
@@ -150,7 +150,9 @@ impl ArchiveState {
         let failed = session.clone();
         let job = move |archive: &mut dyn Archive| {
             let pulled = match archive.page(at, Some(until), round) {
-                Ok(page) => Pulled::Pages(vec![Arc::new(Bulletin::new(page.batch))], page.expired),
+                Ok(page) => {
+                    Pulled::Pages(vec![Arc::new(Bulletin::new(page.batch, &mut Shapes::default()))], page.expired)
+                }
                 Err(failure) => {
                     warn!(cause = %failure, "cannot read a page of the past");
                     Pulled::Failed

@@ -191,15 +191,25 @@ impl Connection {
         self.advance()
     }
 
-    /// The log has grown by this page.
-    pub fn news(&mut self, bulletin: Arc<Bulletin>) -> Result<(), Reason> {
+    /// The log has grown by this page; nothing for this reader lies between `after` and the page.
+    pub fn news(&mut self, after: u64, bulletin: Arc<Bulletin>) -> Result<(), Reason> {
         if bulletin.batch.feed != self.delivery.at().feed {
             return Ok(());
         }
         self.head = self.head.max(bulletin.batch.to);
         if self.pull.is_none() && self.greeting.is_none() {
             self.fresh.get_or_insert(bulletin.batch.made);
+            self.delivery.pass(after, bulletin.batch.from);
             self.delivery.push(bulletin, true);
+        }
+        self.advance()
+    }
+
+    /// The log has grown, and nothing between these two positions is for this reader.
+    pub fn passed(&mut self, from: u64, to: u64) -> Result<(), Reason> {
+        self.head = self.head.max(to);
+        if self.pull.is_none() && self.greeting.is_none() {
+            self.delivery.pass(from, to);
         }
         self.advance()
     }

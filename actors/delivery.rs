@@ -14,14 +14,17 @@ use tokio::time::Instant;
 
 use crate::{
     alarm::{Change, Meaning, Position, Round, Translation},
-    language::Languages,
-    memory::Bulletin,
+    language::{Choice, Languages},
+    memory::{Bulletin, Shape},
     sink::{Block, Event, room_for},
     tally::Tally,
 };
 
 /// Pages that wait at most; what comes then is fetched later, by position.
 const PENDING_MAX: usize = 64;
+
+/// Choices that are remembered at most: alarms differ little in the languages they have.
+const CHOICES_MAX: usize = 8;
 
 /// A reader's place in the log and what lies directly before it.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub struct Delivery {
     told: HashMap<Arc<str>, u64>,
     /// The round of the page that was added last.
     round: Option<Round>,
+    /// What is chosen from alarms of these shapes.
+    choices: Vec<(Arc<Shape>, Choice)>,
     /// What was taken until now and has not been handed on.
     pub tally: Tally,
 }
@@ -43,6 +48,8 @@ pub struct Delivery {
 struct Waiting {
     bulletin: Arc<Bulletin>,
     live: bool,
+    /// How far it goes, with what follows it and is of no interest to this reader.
+    end: u64,
 }
 
 /// Why no more blocks were taken.
@@ -60,7 +67,7 @@ impl Delivery {
     /// A reader at a position.
     pub fn new(user: Arc<str>, languages: Languages, settle: Duration, at: Position) -> Self {
         let (pending, told, tally) = (VecDeque::new(), HashMap::new(), Tally::default());
-        Self { user, languages, settle, at, pending, told, round: None, tally }
+        Self { user, languages, settle, at, pending, told, round: None, choices: Vec::new(), tally }
     }
 
     /// Everything up to here has been taken.
@@ -75,7 +82,7 @@ impl Delivery {
 
     /// Where the pages that wait end: the next one must go on there.
     pub fn end(&self) -> u64 {
-        self.pending.back().map_or(self.at.seq, |waiting| waiting.bulletin.batch.to)
+        self.pending.back().map_or(self.at.seq, |waiting| waiting.end)
     }
 
     /// Whether there is nothing to take.
@@ -103,34 +110,53 @@ impl Delivery {
         let follows = batch.feed == self.at.feed && batch.from <= end && end < batch.to;
         if follows && self.pending.len() < PENDING_MAX {
             self.round = Some(batch.round);
-            self.pending.push_back(Waiting { bulletin, live });
+            let end = batch.to;
+            self.pending.push_back(Waiting { bulletin, live, end });
             return true;
         }
         false
+    }
+
+    /// Takes note that nothing for this reader lies between these two positions.
+    pub fn pass(&mut self, from: u64, to: u64) {
+        let end = self.end();
+        if from <= end && end < to {
+            match self.pending.back_mut() {
+                Some(last) => last.end = to,
+                None => self.at.seq = to,
+            }
+        }
     }
 
     /// Takes the next blocks, as many as `room` holds; a block larger than `capacity`, all the room there ever is,
     /// counts as that.
     pub fn take(&mut self, room: u32, capacity: u32, now: Instant) -> (Vec<Block>, Stop) {
         let (mut blocks, mut left) = (Vec::new(), room);
-        let pending: Vec<Arc<Bulletin>> = self.pending.iter().map(|waiting| waiting.bulletin.clone()).collect();
-        let latest = self.latest(&pending);
-        for bulletin in &pending {
-            let may_wait = self.pending.front().is_some_and(|first| first.live) && pending.len() < PENDING_MAX;
-            for (seq, meaning, change) in bulletin.for_user(&self.user, self.at.seq) {
+        let waited = self.waited();
+        let latest: HashMap<&str, &Change> =
+            waited.iter().flat_map(|bulletin| &bulletin.batch.changes).map(|change| (&*change.id, change)).collect();
+        let few = self.pending.len() < PENDING_MAX;
+        while let Some(Waiting { bulletin, live, end }) = self.pending.front() {
+            let (bulletin, may_wait, end) = (bulletin.clone(), *live && few, *end);
+            let all = bulletin.for_user(&self.user, self.at.seq);
+            blocks.reserve(all.len().min(left as usize));
+            for told in all.iter() {
+                let change = bulletin.change(told);
                 if self.told.get(&change.id).is_some_and(|told| change.last <= *told) {
                     continue;
                 }
-                let arrived = matches!(meaning, Meaning::Arrived(_));
+                let arrived = matches!(told.meaning, Meaning::Arrived(_));
                 let newest = latest.get(&*change.id).copied().filter(|_| arrived).unwrap_or(change);
+                let shape = told.shape.as_ref().filter(|_| std::ptr::eq(newest, change));
+                let chosen = self.chosen(&newest.after, shape);
                 if arrived
                     && may_wait
-                    && self.lacks_first_language(bulletin, newest)
+                    && chosen.is_some_and(|(row, _)| self.lacks_first_language(&bulletin, row))
                     && now < bulletin.batch.seen + self.settle
                 {
                     return (blocks, Stop::Settle(bulletin.batch.seen + self.settle));
                 }
-                let (event, row) = self.event(meaning, change, newest).unzip();
+                let event = self.event(told.meaning, change, chosen);
                 let needed = event.as_ref().map_or(0, room_for).min(capacity);
                 if needed > left {
                     return (blocks, Stop::Room(needed));
@@ -140,16 +166,16 @@ impl Delivery {
                     self.told.insert(change.id.clone(), newest.last);
                 }
                 if let Some(event) = event {
-                    if let (Event::Alarm { fallback, .. } | Event::Updated { fallback, .. }, Some(Some(row))) =
-                        (&event, row)
+                    if let (Event::Alarm { fallback, .. } | Event::Updated { fallback, .. }, Some((row, _))) =
+                        (&event, chosen)
                     {
                         self.tally.deliver(row, *fallback, self.languages.first());
                     }
-                    self.at.seq = seq;
+                    self.at.seq = told.meaning.seq();
                     blocks.push(Block { event, at: self.at });
                 }
             }
-            self.at.seq = bulletin.batch.to;
+            self.at.seq = end;
             if let Some(last) = blocks.last_mut()
                 && last.at.seq > bulletin.batch.from
             {
@@ -161,46 +187,55 @@ impl Delivery {
         (blocks, Stop::Empty)
     }
 
-    /// The last that is known of each alarm, where pages waited together: what settles then is decided together.
-    fn latest<'a>(&self, pending: &'a [Arc<Bulletin>]) -> HashMap<&'a str, &'a Change> {
-        let waited = pending.len() > 1 && self.pending.front().is_some_and(|first| first.live);
-        let changes = pending.iter().filter(|_| waited).flat_map(|bulletin| &bulletin.batch.changes);
-        changes.map(|change| (&*change.id, change)).collect()
+    /// The pages that waited together for a language: what settles then is decided together, by the last that is
+    /// known of each alarm.
+    fn waited(&self) -> Vec<Arc<Bulletin>> {
+        let waited = self.pending.len() > 1 && self.pending.front().is_some_and(|first| first.live);
+        self.pending.iter().filter(|_| waited).map(|waiting| waiting.bulletin.clone()).collect()
     }
 
-    /// What to tell, and the row that it tells of.
-    fn event<'a>(
-        &self,
-        meaning: Meaning,
-        change: &'a Change,
-        newest: &'a Change,
-    ) -> Option<(Event, Option<&'a Translation>)> {
+    /// What to tell; for a change of an alarm in sight `chosen` is the row to tell of.
+    fn event(&self, meaning: Meaning, change: &Change, chosen: Option<(&Translation, bool)>) -> Option<Event> {
         match meaning {
-            Meaning::Arrived(_) => {
-                let (row, fallback) = self.chosen(&newest.after)?;
-                Some((Event::Alarm { body: row.body.clone(), fallback }, Some(row)))
-            }
+            Meaning::Arrived(_) => chosen.map(|(row, fallback)| Event::Alarm { body: row.body.clone(), fallback }),
             Meaning::Stayed(_) => {
-                let (row, fallback) = self.chosen(&change.after)?;
-                let same = self.chosen(&change.before).is_some_and(|(before, _)| before.body == row.body);
-                (!same).then(|| (Event::Updated { body: row.body.clone(), fallback }, Some(row)))
+                let (row, fallback) = chosen?;
+                let same = self.choose(&change.before).is_some_and(|(before, _)| before.body == row.body);
+                (!same).then(|| Event::Updated { body: row.body.clone(), fallback })
             }
-            Meaning::Left(_) => Some((Event::Cleared { id: change.id.clone() }, None)),
+            Meaning::Left(_) => Some(Event::Cleared { id: change.id.clone() }),
         }
     }
 
     /// The row for this reader and whether it is none of the reader's own languages; `None`: no row is in sight.
-    fn chosen<'a>(&self, rows: &'a [Translation]) -> Option<(&'a Translation, bool)> {
+    /// Among alarms of one `shape` the choice is made once.
+    fn chosen<'a>(&mut self, rows: &'a [Translation], shape: Option<&Arc<Shape>>) -> Option<(&'a Translation, bool)> {
+        let Some(shape) = shape else { return self.choose(rows) };
+        let known = self.choices.iter().find(|(known, _)| Arc::ptr_eq(known, shape));
+        let choice = match known {
+            Some((_, choice)) => *choice,
+            None => {
+                let choice = self.languages.choose(shape.iter().map(Option::as_ref))?;
+                if self.choices.len() == CHOICES_MAX {
+                    self.choices.clear();
+                }
+                self.choices.push((shape.clone(), choice));
+                choice
+            }
+        };
+        rows.get(choice.index).map(|row| (row, choice.fallback))
+    }
+
+    fn choose<'a>(&self, rows: &'a [Translation]) -> Option<(&'a Translation, bool)> {
         let mut in_sight = rows.iter().filter(|row| row.is_for(&self.user));
         let choice = self.languages.choose(in_sight.clone().map(|row| row.tag.as_ref()))?;
         in_sight.nth(choice.index).map(|row| (row, choice.fallback))
     }
 
-    /// Whether the table lately had alarms in the reader's first language, and this one is not (yet).
-    fn lacks_first_language(&self, bulletin: &Bulletin, change: &Change) -> bool {
+    /// Whether the table lately had alarms in the reader's first language, and this row is in another (yet).
+    fn lacks_first_language(&self, bulletin: &Bulletin, row: &Translation) -> bool {
         let Some(first) = self.languages.first() else { return false };
-        let speaks = |row: &Translation| row.tag.as_ref().is_some_and(|tag| tag.primary() == first);
-        bulletin.batch.recent.contains(first) && self.chosen(&change.after).is_some_and(|(row, _)| !speaks(row))
+        row.tag.as_ref().is_none_or(|tag| tag.primary() != first) && bulletin.batch.recent.contains(first)
     }
 }
 
@@ -212,6 +247,7 @@ mod tests {
     use crate::{
         alarm::{Batch, Entry, FeedName},
         language::Aliases,
+        memory::Shapes,
     };
 
     const FEED: FeedName = FeedName(7);
@@ -242,7 +278,8 @@ mod tests {
         let (from, to) = (start as u64, end as u64);
         let round = Round { start: from, end: to };
         let changes = ["A", "B"].into_iter().filter_map(change).collect();
-        Arc::new(Bulletin::new(Batch { feed: FEED, from, to, round, changes, recent, seen, made: seen }))
+        let batch = Batch { feed: FEED, from, to, round, changes, recent, seen, made: seen };
+        Arc::new(Bulletin::new(batch, &mut Shapes::default()))
     }
 
     fn reader(lang: &str, seq: u64) -> Delivery {
@@ -317,6 +354,48 @@ mod tests {
         let mut replay = reader("ja", 0);
         assert!(replay.push(read(0, 2, now), false));
         assert_eq!(replay.take(256, 256, now).0.len(), 2);
+    }
+
+    #[test]
+    fn what_is_of_no_interest_is_passed_over_and_what_follows_is_taken() {
+        let now = Instant::now();
+        let mut korean = reader("ko", 0);
+        korean.pass(0, 2);
+        assert_eq!((korean.at().seq, korean.end()), (2, 2));
+        korean.pass(3, 4);
+        assert_eq!(korean.end(), 2, "what lies between is not known");
+        assert!(korean.push(read(2, 3, now), true));
+        korean.pass(3, 4);
+        assert_eq!((korean.at().seq, korean.end()), (2, 4));
+        let (blocks, stop) = korean.take(256, 256, now);
+        assert_eq!((blocks.last().map(|block| block.at.seq), stop), (None, Stop::Empty), "ja is no news in ko");
+        assert_eq!(korean.at().seq, 4);
+    }
+
+    #[test]
+    fn a_choice_made_once_is_the_same_for_each_alarm_with_these_languages() {
+        let now = Instant::now();
+        let mut japanese = reader("ja", 0);
+        let mut shapes = Shapes::default();
+        let page = |from: u64, langs: &[&str], shapes: &mut Shapes| {
+            let id: Arc<str> = from.to_string().into();
+            let entry = |(index, lang): (usize, &&str)| Entry {
+                seq: from + index as u64 + 1,
+                lang: (*lang).into(),
+                before: None,
+            };
+            let entries: Vec<Entry> = langs.iter().enumerate().map(entry).collect();
+            let rows = langs.iter().map(|lang| row(&id, lang)).collect();
+            let to = from + langs.len() as u64;
+            let (round, changes) = (Round { start: from, end: to }, vec![Change::new(id, &entries, rows)]);
+            let batch = Batch { feed: FEED, from, to, round, changes, recent: Arc::new([]), seen: now, made: now };
+            Arc::new(Bulletin::new(batch, shapes))
+        };
+        for (from, langs) in [(0, &["ko", "ja"][..]), (2, &["ko", "ja"]), (4, &["ja", "ko"]), (6, &["ko"])] {
+            assert!(japanese.push(page(from, langs, &mut shapes), false));
+        }
+        let bodies: Vec<String> = told(&japanese.take(256, 256, now).0).into_iter().map(|(text, _)| text).collect();
+        assert_eq!(bodies, ["alarm 0-ja", "alarm 2-ja", "alarm 4-ja", "alarm 6-ko"]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     claim::{Claim, Tenure},
     histogram::Histogram,
     language::Languages,
-    memory::{Bulletin, Memory},
+    memory::{Bulletin, Memory, Shapes},
     sink::{Event, Feed, Reason},
     tally::{Ending, Tally},
     user_session::{Pulled, Receipt, SessionArguments, SessionMessage, UserSessionActor},
@@ -31,6 +31,9 @@ use crate::{
 
 /// Changes that a session is handed at once when it asks for what lies back.
 const PAGE: usize = 512;
+
+/// How far a session may be told behind, in entries of the log: what its reader's next resume has to skip.
+const PASS_AFTER: u64 = 4_096;
 
 /// How often what is remembered of absent users is looked through.
 const FORGET: Duration = Duration::from_secs(60);
@@ -222,6 +225,9 @@ pub struct HubState {
     origin: Instant,
     at: Option<Position>,
     memory: Memory,
+    shapes: Shapes,
+    /// Everybody was told that the log is so far, at least.
+    passed: u64,
     down_since: Option<SystemTime>,
     draining: bool,
     sessions: HashMap<Arc<str>, Slot>,
@@ -235,6 +241,8 @@ pub struct HubState {
 struct Slot {
     actor: ActorRef<SessionMessage>,
     connects: u64,
+    /// How far it was told that the log is.
+    told: u64,
     /// As the session told last.
     tenure: Tenure,
 }
@@ -256,7 +264,7 @@ impl HubState {
                 Ok(actor) => {
                     self.absent.remove(&user);
                     self.users.insert(actor.get_id(), user.clone());
-                    self.sessions.insert(user.clone(), Slot { actor, connects: 0, tenure });
+                    self.sessions.insert(user.clone(), Slot { actor, connects: 0, told: head.seq, tenure });
                 }
                 Err(cause) => {
                     error!(user.id = &*user, %cause, "cannot start a session");
@@ -267,6 +275,7 @@ impl HubState {
         }
         let Some(slot) = self.sessions.get_mut(&user) else { return };
         slot.connects += 1;
+        slot.told = head.seq;
         let connect = SessionMessage::Connect { opening, head, down_since: self.down_since, reply };
         let _ = slot.actor.cast(connect); // a session that failed drops the reply, and the client comes back
     }
@@ -286,10 +295,12 @@ impl HubState {
             }
             before => {
                 self.at = Some(head);
+                self.passed = head.seq;
                 self.memory = Memory::default();
                 if let Some(before) = before {
                     warn!(feed = %head.feed, feed.before = %before.feed, "another database: all positions are void");
                     self.tell_all(|| SessionMessage::Reset(head));
+                    self.sessions.values_mut().for_each(|slot| slot.told = head.seq);
                 }
                 (head, None)
             }
@@ -302,10 +313,40 @@ impl HubState {
             return; // from a poller that was restarted meanwhile; dropping the reply tells it to ask where to go on
         }
         self.at = Some(Position { feed: batch.feed, seq: batch.to });
-        let bulletin = Arc::new(Bulletin::new(batch));
+        let to = batch.to;
+        let bulletin = Arc::new(Bulletin::new(batch, &mut self.shapes));
         self.memory.remember(bulletin.clone());
         let receipt = Receipt::new(reply);
-        self.tell_all(|| SessionMessage::News(bulletin.clone(), receipt.clone()));
+        let tell = |slot: &mut Slot| {
+            let after = std::mem::replace(&mut slot.told, to);
+            let news = SessionMessage::News { after, bulletin: bulletin.clone(), receipt: receipt.clone() };
+            let _ = slot.actor.cast(news); // one that failed is about to be removed
+        };
+        if bulletin.is_for_everyone() {
+            self.sessions.values_mut().for_each(tell);
+            self.passed = to;
+        } else {
+            // Whom it does not concern learns only now and then how far the log is: an alarm for one user shall not
+            // cost a message to each.
+            bulletin.users().for_each(|user| {
+                if let Some(slot) = self.sessions.get_mut(user) {
+                    tell(slot);
+                }
+            });
+            if to > self.passed + PASS_AFTER {
+                self.pass();
+            }
+        }
+    }
+
+    /// Tells whoever does not know it yet how far the log is: what lies between does not concern them.
+    fn pass(&mut self) {
+        let Some(Position { seq: to, .. }) = self.at else { return };
+        for slot in self.sessions.values_mut().filter(|slot| slot.told < to) {
+            let from = std::mem::replace(&mut slot.told, to);
+            let _ = slot.actor.cast(SessionMessage::Passed { from, to }); // one that failed is about to be removed
+        }
+        self.passed = to;
     }
 
     fn pull(&self, session: ActorRef<SessionMessage>, conn: Uuid, at: Position, round: Option<Round>) {
@@ -462,6 +503,8 @@ impl Actor for HubActor {
             origin: Instant::now(),
             at: None,
             memory: Memory::default(),
+            shapes: Shapes::default(),
+            passed: 0,
             down_since: None,
             draining: false,
             sessions: HashMap::new(),
@@ -518,6 +561,7 @@ impl Actor for HubActor {
             HubMessage::Drain(reply) => state.drain(reply),
             HubMessage::Forget => {
                 state.forget();
+                state.pass();
                 tokio::spawn(async move {
                     sleep(FORGET).await;
                     let _ = myself.cast(HubMessage::Forget); // a hub that ended forgets all

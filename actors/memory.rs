@@ -1,11 +1,15 @@
 //! What the hub remembers of the log: recent pages, bounded, so that a storm of resumes does not touch the database.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
-use crate::alarm::{Batch, Change, Meaning, Round};
+use crate::{
+    alarm::{Batch, Change, Meaning, Round, Translation},
+    language::Tag,
+};
 
 /// Changes that are remembered at most.
 const CHANGES_MAX: usize = 16_384;
@@ -16,50 +20,107 @@ const BULLETINS_MAX: usize = 4_096;
 /// Bytes of translations that are remembered at most.
 const BYTES_MAX: usize = 32 << 20;
 
+/// The languages that an alarm has, in the order of its rows; `None`: one that cannot be read. Two alarms of the same
+/// shape share it, so that each reader's choice among them is made once.
+pub type Shape = [Option<Tag>];
+
+/// Shapes that are remembered at most.
+const SHAPES_MAX: usize = 64;
+
+/// The shapes that alarms lately had.
+#[derive(Debug, Default)]
+pub struct Shapes(Vec<Arc<Shape>>);
+
+impl Shapes {
+    /// The shape of these rows; `None`: some are for one user only, so that it is not the same for everybody.
+    fn of(&mut self, rows: &[Translation]) -> Option<Arc<Shape>> {
+        if rows.iter().any(|row| row.audience.is_some()) {
+            return None;
+        }
+        let known = self.0.iter().find(|shape| shape.iter().eq(rows.iter().map(|row| &row.tag)));
+        if let Some(shape) = known {
+            return Some(shape.clone());
+        }
+        if self.0.len() == SHAPES_MAX {
+            self.0.clear();
+        }
+        let shape: Arc<Shape> = rows.iter().map(|row| row.tag.clone()).collect();
+        self.0.push(shape.clone());
+        Some(shape)
+    }
+}
+
+/// What one change means to a user.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What it means, and where in the log that lies.
+    pub meaning: Meaning,
+    /// The languages of the alarm after it, where they are the same for everybody.
+    pub shape: Option<Arc<Shape>>,
+    change: usize,
+}
+
 /// A page of the log, with an index of whom each change may concern. Made once and shared by all sessions.
 #[derive(Debug)]
 pub struct Bulletin {
     /// The page.
     pub batch: Batch,
-    everyone: Vec<usize>,
+    /// What it means to all users that it does not name, in the order in which that is to be told.
+    others: Vec<Told>,
+    /// The users that it names and the changes that do.
     named: HashMap<Arc<str>, Vec<usize>>,
     bytes: usize,
 }
 
 impl Bulletin {
     /// Indexes a page.
-    pub fn new(batch: Batch) -> Self {
-        let (mut everyone, mut named) = (Vec::new(), HashMap::<Arc<str>, Vec<usize>>::new());
+    pub fn new(batch: Batch, shapes: &mut Shapes) -> Self {
+        let (mut others, mut named) = (Vec::new(), HashMap::<Arc<str>, Vec<usize>>::new());
         let mut bytes = 0;
         for (index, change) in batch.changes.iter().enumerate() {
             bytes += change.before.iter().chain(&change.after).map(|row| row.body.len() + 64).sum::<usize>();
-            if change.is_for_everyone() {
-                everyone.push(index);
-            } else {
-                for user in change.users() {
-                    named.entry(user.clone()).or_default().push(index);
-                }
+            if let Some(meaning) = change.meaning_for_others() {
+                others.push(Told { meaning, shape: shapes.of(&change.after), change: index });
+            }
+            for user in change.users() {
+                named.entry(user.clone()).or_default().push(index);
             }
         }
-        Self { batch, everyone, named, bytes }
+        others.retain(|told| told.meaning.seq() > batch.from && told.meaning.seq() <= batch.to);
+        others.sort_by_key(|told| told.meaning.seq());
+        Self { batch, others, named, bytes }
     }
 
-    /// What it means to `user` after the position `after`: the changes in the order in which they are to be told.
-    pub fn for_user(&self, user: &str, after: u64) -> Vec<(u64, Meaning, &Change)> {
-        let named = self.named.get(user).map_or(&[][..], Vec::as_slice);
-        let mut told: Vec<(u64, Meaning, &Change)> = Vec::with_capacity(self.everyone.len() + named.len());
-        for index in self.everyone.iter().chain(named) {
-            let change = &self.batch.changes[*index];
-            let Some(meaning) = change.meaning_for(user) else { continue };
-            let (Meaning::Arrived(seq) | Meaning::Stayed(seq) | Meaning::Left(seq)) = meaning;
-            if seq > after.max(self.batch.from) && seq <= self.batch.to {
-                told.push((seq, meaning, change));
-            }
-        }
-        if !told.is_sorted_by_key(|(seq, ..)| *seq) {
-            told.sort_unstable_by_key(|(seq, ..)| *seq);
-        }
-        told
+    /// Whether there is something in it for users that it does not name.
+    pub fn is_for_everyone(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    /// The users that it names.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.named.keys()
+    }
+
+    /// What it means to `user` after the position `after`, in the order in which that is to be told.
+    pub fn for_user(&self, user: &str, after: u64) -> Cow<'_, [Told]> {
+        let lies_behind = |told: &Told| told.meaning.seq() <= after;
+        let Some(named) = self.named.get(user) else {
+            return Cow::Borrowed(&self.others[self.others.partition_point(lies_behind)..]);
+        };
+        let others = self.others.iter().filter(|told| !named.contains(&told.change)).cloned();
+        let own = named.iter().filter_map(|change| {
+            let meaning = self.batch.changes[*change].meaning_for(user)?;
+            let here = meaning.seq() > self.batch.from && meaning.seq() <= self.batch.to;
+            here.then_some(Told { meaning, shape: None, change: *change })
+        });
+        let mut told: Vec<Told> = others.chain(own).filter(|told| !lies_behind(told)).collect();
+        told.sort_by_key(|told| told.meaning.seq());
+        Cow::Owned(told)
+    }
+
+    /// The change that is told of.
+    pub fn change(&self, told: &Told) -> &Change {
+        &self.batch.changes[told.change]
     }
 }
 

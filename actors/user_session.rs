@@ -50,7 +50,21 @@ pub enum SessionMessage {
         reply: RpcReplyPort<Answer>,
     },
     /// The log has grown by this page.
-    News(Arc<Bulletin>, Arc<Receipt>),
+    News {
+        /// Nothing for this user lies between there and the page.
+        after: u64,
+        /// The page.
+        bulletin: Arc<Bulletin>,
+        /// Tells that it was handled.
+        receipt: Arc<Receipt>,
+    },
+    /// The log has grown, and nothing in it is for this user.
+    Passed {
+        /// From here.
+        from: u64,
+        /// To here.
+        to: u64,
+    },
     /// The pages that this connection asked for.
     Pulled(Uuid, Pulled),
     /// Where `?history` begins for this connection; `None`: it cannot be read.
@@ -311,7 +325,10 @@ impl Actor for UserSessionActor {
             SessionMessage::Connect { opening, head, down_since, reply } => {
                 state.connect(opening, head, down_since, reply);
             }
-            SessionMessage::News(bulletin, _receipt) => state.go_on(|live| live.news(bulletin)),
+            SessionMessage::News { after, bulletin, receipt: _receipt } => {
+                state.go_on(|live| live.news(after, bulletin));
+            }
+            SessionMessage::Passed { from, to } => state.go_on(|live| live.passed(from, to)),
             SessionMessage::Pulled(conn, pulled) if is_live(conn) => state.go_on(|live| live.pulled(pulled)),
             SessionMessage::Origin(conn, at) if is_live(conn) => state.go_on(|live| live.origin(at)),
             SessionMessage::Tick(conn, tick) if is_live(conn) => state.go_on(|live| live.tick(tick)),

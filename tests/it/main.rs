@@ -3,6 +3,7 @@
 mod api;
 mod api_alarms;
 mod ask;
+mod audience;
 mod auth;
 mod cli;
 mod clients;
