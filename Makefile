@@ -1,4 +1,4 @@
-.PHONY: test setup flaky soak deny
+.PHONY: deb package-test tarball test setup flaky soak deny
 RUNS ?= 100
 MINUTES ?= 20
 
@@ -27,3 +27,22 @@ soak:
 	python3 tests/soak/soak.py target/release/alarm-hub --minutes $(MINUTES)
 
 -include bench/bench.mk
+
+MUSL = $(shell uname -m)-unknown-linux-musl
+
+# A Debian package below target/debian; `cargo install cargo-deb --locked` brings the tool.
+deb:
+	cargo build --release
+	target/release/alarm-hub generate target/generated
+	cargo deb --no-build
+
+# The package in a clean Debian: installed, upgraded under a client, purged. Needs root and debootstrap.
+package-test: deb
+	packaging/test "$$(ls -t target/debian/alarm-hub_*.deb | head -n 1)"
+
+# One static binary with its papers; `rustup target add` and musl-tools bring what it needs.
+tarball:
+	cargo build --release --target $(MUSL)
+	target/$(MUSL)/release/alarm-hub generate target/generated
+	tar czf target/alarm-hub-$(MUSL).tar.gz LICENSE LICENSE-MIT LICENSE-APACHE README.md schema.sql docs packaging \
+	  -C $(CURDIR)/target generated -C $(CURDIR)/target/$(MUSL)/release alarm-hub

@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod demo;
 mod event_stream;
+mod generate;
 mod init;
 mod manager;
 mod send;
@@ -21,7 +22,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Flags, Refused, Sources};
 
@@ -62,6 +63,9 @@ enum Verb {
     Demo(demo::Arguments),
     /// Print every setting and where it comes from, as a file that --config can read
     Config(Flags),
+    /// Write man pages and completions for a package
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// Which database, for commands that need no other setting.
@@ -183,6 +187,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Verb::Kick(arguments)) => sessions::kick(arguments).await,
         Some(Verb::Demo(arguments)) => demo::run(arguments).await,
         Some(Verb::Config(settings)) => settings::run(settings),
+        Some(Verb::Generate(arguments)) => generate::run(&arguments, CommandLine::command()),
     };
     match done {
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
@@ -200,8 +205,6 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

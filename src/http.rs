@@ -5,6 +5,7 @@
 //! answers it, which is the first to send a message to an actor. Every refusal is a [`Problem`].
 
 pub mod alarms;
+mod audit;
 pub mod health;
 pub mod pages;
 pub mod problem;
@@ -260,6 +261,9 @@ pub fn routes(api: watch::Receiver<Api>) -> impl Filter<Extract = (Response,), E
             let request = Request { method, head, query, headers, remote, excess };
             let answer = answer(&api, path.as_str(), &request, body).await;
             let mut response = answer.unwrap_or_else(|problem| problem.response(&api.base));
+            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                audit::refused(&request, path.as_str(), response.status());
+            }
             site::share(&api, &request, &mut response);
             response
         }
@@ -305,12 +309,12 @@ async fn answer(api: &Api, path: &str, request: &Request, body: Body) -> Result<
         Resource::History(user) => alarms::history(api, user, request).await,
         Resource::Acknowledgement(user, id) => alarms::acknowledge(api, user, id, add).await,
         Resource::Ticket(user) => ticket::issue(api, user, &caller).await,
-        Resource::Alarms => publish::publish(api, request, body).await,
-        Resource::Alarm(id) if add => publish::replace(api, id, request, body).await,
-        Resource::Alarm(id) => publish::clear(api, id).await,
+        Resource::Alarms => publish::publish(api, request, &caller, body).await,
+        Resource::Alarm(id) if add => publish::replace(api, id, request, &caller, body).await,
+        Resource::Alarm(id) => publish::clear(api, id, request, &caller).await,
         Resource::Sessions => sessions::all(api).await,
         Resource::Session(user) if request.method == Method::GET => sessions::one(api, user).await,
-        Resource::Session(user) => sessions::kick(api, user).await,
+        Resource::Session(user) => sessions::kick(api, user, request, &caller).await,
     }
 }
 

@@ -203,8 +203,12 @@ fn connect(options: &Options) -> Result<Opened, Failure> {
         let cause = format!("there is no database {path}; make one with: alarm-hub init --db {path}");
         return Err(Failure { fault: Fault::Missing, cause });
     }
-    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    flags.set(OpenFlags::SQLITE_OPEN_CREATE, !exists);
+    if !exists {
+        // SQLite would make it writable for its owner alone, whatever the umask allows.
+        let made = std::fs::File::create_new(&options.path);
+        made.map_err(|cause| Failure { fault: Fault::Missing, cause: format!("{path} cannot be made: {cause}") })?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&options.path, flags)?;
         connection.busy_timeout(PATIENCE)?;

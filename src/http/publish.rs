@@ -23,10 +23,10 @@ use warp::{
 use super::{
     Api, Body, Request,
     alarms::refused,
-    json, may_be_user,
+    audit, json, may_be_user,
     problem::{self, Problem},
 };
-use crate::wire;
+use crate::{auth::Caller, wire};
 
 /// Bytes of a body, at most.
 const BODY_MAX: usize = 1 << 20;
@@ -77,18 +77,27 @@ impl<'de> Deserialize<'de> for Messages {
 }
 
 /// Writes new alarms, all or none.
-pub async fn publish(api: &Api, request: &Request, body: Body) -> Result<Response, Problem> {
+pub async fn publish(api: &Api, request: &Request, caller: &Caller, body: Body) -> Result<Response, Problem> {
     let alarms = parse(api, &read(request, body).await?)?;
     let ids: Vec<String> = alarms.iter().map(|alarm| alarm.id.clone()).collect();
     match written(api, Write::Publish(alarms)).await? {
         Written::Unchanged(at) => Ok(answer(StatusCode::OK, &ids, at)),
-        Written::Done(at) => Ok(answer(StatusCode::CREATED, &ids, at)),
+        Written::Done(at) => {
+            audit::acted(request, caller, "published", &ids.join(" "));
+            Ok(answer(StatusCode::CREATED, &ids, at))
+        }
         Written::Redeemed(_) => Err(problem::busy()),
     }
 }
 
 /// Makes an alarm be exactly this.
-pub async fn replace(api: &Api, id: String, request: &Request, body: Body) -> Result<Response, Problem> {
+pub async fn replace(
+    api: &Api,
+    id: String,
+    request: &Request,
+    caller: &Caller,
+    body: Body,
+) -> Result<Response, Problem> {
     let sent: Sent = decode(&read(request, body).await?)?;
     if sent.id.as_ref().is_some_and(|other| *other != id) {
         return Err(bad("id", "it is another one than the path names: leave it out"));
@@ -96,14 +105,18 @@ pub async fn replace(api: &Api, id: String, request: &Request, body: Body) -> Re
     let alarm = checked(api, Sent { id: Some(id), ..sent }, "")?;
     let ids = [alarm.id.clone()];
     match written(api, Write::Replace(alarm)).await? {
-        Written::Done(at) | Written::Unchanged(at) => Ok(answer(StatusCode::OK, &ids, at)),
+        Written::Done(at) | Written::Unchanged(at) => {
+            audit::acted(request, caller, "replaced", &ids[0]);
+            Ok(answer(StatusCode::OK, &ids, at))
+        }
         Written::Redeemed(_) => Err(problem::busy()),
     }
 }
 
 /// Deletes every row of an alarm.
-pub async fn clear(api: &Api, id: String) -> Result<Response, Problem> {
-    written(api, Write::Clear(id)).await?;
+pub async fn clear(api: &Api, id: String, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+    written(api, Write::Clear(id.clone())).await?;
+    audit::acted(request, caller, "cleared", &id);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

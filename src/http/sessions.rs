@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use warp::{Reply, http::StatusCode, reply::Response};
 
 use super::{
-    Api, json,
+    Api, Request, audit, json,
     problem::{self, Problem},
 };
-use crate::wire;
+use crate::{auth::Caller, wire};
 
 fn shown(session: &Session) -> Value {
     json!({
@@ -45,8 +45,11 @@ pub async fn one(api: &Api, user: Arc<str>) -> Result<Response, Problem> {
 }
 
 /// Ends the live connection of one user.
-pub async fn kick(api: &Api, user: Arc<str>) -> Result<Response, Problem> {
-    let hub = api.actors.borrow().hub.clone();
-    let was_live = api.ask(&hub, |reply| HubMessage::Kick(user, reply)).await?;
+pub async fn kick(api: &Api, user: Arc<str>, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+    let (hub, kicked) = (api.actors.borrow().hub.clone(), user.clone());
+    let was_live = api.ask(&hub, |reply| HubMessage::Kick(kicked, reply)).await?;
+    if was_live {
+        audit::acted(request, caller, "kicked", &user);
+    }
     if was_live { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent()) }
 }

@@ -113,3 +113,39 @@ fn the_audit_trail_has_a_file_of_its_own_that_is_opened_again_when_it_was_moved_
     let rest: Vec<String> = logged.log.map(|line| line.unwrap()).collect();
     assert!(rest.iter().all(|line| !line.contains("connected")), "it is not told twice: {rest:?}");
 }
+
+#[test]
+fn who_published_cleared_and_kicked_is_told_and_no_text_is() {
+    let directory = TempDir::new().unwrap();
+    set(directory.path(), "log = 'trace'\n");
+    let logged = Logged::start(directory.path());
+    let hub = &logged.hub;
+    let mut stream = hub.connect("tiaz", "Accept: text/event-stream\r\n");
+    assert_eq!(stream.event().0, "hello");
+    let ask = |method: &str, path: &str, body: &str| {
+        let (address, length) = (&hub.address, body.len());
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");
+        hub.request(&format!("{head}Content-Length: {length}\r\n\r\n{body}")).status
+    };
+    let secret = r#"{"id": "7", "messages": {"ko": "a secret text"}}"#;
+    assert!(ask("POST", "/alarms", secret).contains(" 201 "));
+    assert_eq!(stream.event().1["message"], "a secret text");
+    assert!(ask("DELETE", "/alarms/7", "").contains(" 204 "));
+    assert!(ask("DELETE", "/sessions/tiaz", "").contains(" 204 "));
+    assert!(hub.connect("tiaz?ticket=secret", "Sec-Fetch-Site: cross-site\r\n").status.contains(" 403 "));
+    let Logged { hub, log } = logged;
+    drop(hub);
+    let lines: Vec<String> = log.map(|line| line.unwrap()).collect();
+    assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:?}");
+    let events = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
+    let audit: Vec<Value> = events.filter(|event| event["target"] == "audit").collect();
+    for (message, about) in [("published", "7"), ("cleared", "7"), ("kicked", "tiaz")] {
+        assert!(
+            audit.iter().any(|event| event["message"] == message && event["about"] == about),
+            "{message}: {audit:?}"
+        );
+    }
+    let refused = audit.iter().find(|event| event["message"] == "refused").expect("it is told");
+    assert_eq!((&refused["http.status"], &refused["http.path"]), (&403.into(), &"/connection/tiaz".into()));
+    assert!(refused["caller.address"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
+}
