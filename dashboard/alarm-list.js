@@ -156,7 +156,7 @@ export class AlarmList extends HTMLElement {
     this.#speakIt();
     if (this.#languages() === this.#client.languages) return;
     this.#client.setLanguage(this.#languages());
-    this.#refill();
+    this.#refill(true);
   }
 
   /**
@@ -238,8 +238,12 @@ export class AlarmList extends HTMLElement {
     client.start();
   }
 
-  /** Fetches all that is shown anew. Until it is here nothing changes: one page, one language. */
-  async #refill() {
+  /**
+   * Fetches all that is shown anew. Until it is here nothing changes: one page, one language.
+   * @param {boolean} [always] also what is read far below
+   */
+  async #refill(always = false) {
+    if (this.#model.behind && !always) return;
     const client = this.#client;
     this.#refilling?.abort();
     const { signal } = (this.#refilling = new AbortController());
@@ -476,7 +480,7 @@ export class AlarmList extends HTMLElement {
         const detail = this.#client?.detail ?? NOT_YET;
         const state = `${this.#say(STATES[detail.state])}. ${meaning(this.#language, detail)} `;
         const news = latest ? `${this.#count(this.#unsaid.length)}: ${latest.message.slice(0, 200)}` : "";
-        this.#voice.textContent = (this.#stateUnsaid ? state : "") + news;
+        this.#voice.textContent = `${this.#stateUnsaid ? state : ""}${news}`.trim();
         this.#unsaid = [];
         this.#stateUnsaid = false;
       },

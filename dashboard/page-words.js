@@ -32,6 +32,7 @@ export const PAGE = {
   acknowledge: ["acknowledge", "확인", "確認"],
   who: ["Whose alarms?", "누구의 알림을 볼까요?", "どのユーザーのアラームを表示しますか?"],
   user: ["User", "사용자", "ユーザー"],
+  signIn: ["You are not signed in.", "로그인되어 있지 않습니다.", "サインインしていません。"],
   show: ["Show alarms", "알림 보기", "アラームを表示"],
   skip: ["Skip to the alarms", "알림으로 건너뛰기", "アラームへ移動"],
 };

@@ -22,8 +22,9 @@ const SURE = 5_000;
 const get = (id) => /** @type {T} */ (document.getElementById(id));
 
 const address = new URL(location.href);
-const signedIn = document.querySelector("meta[name=alarm-hub-user]")?.getAttribute("content");
-const user = signedIn || address.searchParams.get("user");
+// Where there is a sign-in, the hub says who is signed in; elsewhere the address does.
+const meta = document.querySelector("meta[name=alarm-hub-user]");
+const user = meta?.getAttribute("content") || address.searchParams.get("user");
 
 /** @type {HTMLSelectElement} */
 const picker = get("language");
@@ -217,7 +218,8 @@ document.addEventListener("keydown", (event) => {
 
 offerLanguages();
 speak();
-get("who").hidden = !!user;
+get("who").hidden = !!user || !!meta?.hasAttribute("data-auth");
+get("sign-in").hidden = !!user || !meta?.hasAttribute("data-auth");
 if (user) {
   list.setAttribute("src", `connection/${encodeURIComponent(user)}`);
   list.setAttribute("lang", language);

@@ -1,6 +1,10 @@
 //! The pages and their files, embedded in the binary.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::SystemTime,
+};
 
 use warp::{
     Reply,
@@ -9,13 +13,17 @@ use warp::{
 };
 
 use super::{Api, Request};
+use crate::auth::{Authority, Caller};
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// A file that is served as it is.
+/// Where the page is told whose it is, and that there is somebody to be.
+const WHOSE: &str = r#"name="alarm-hub-user" content="""#;
+
+/// A file that is served as it is, the page at `/` apart, which is told who is signed in.
 #[derive(Debug, PartialEq, Eq)]
 pub struct File {
     path: &'static str,
@@ -61,22 +69,44 @@ impl File {
     pub fn find(path: &str) -> Option<&'static Self> {
         FILES.iter().find(|file| file.path == path)
     }
+}
 
-    /// The same for the same bytes.
-    fn etag(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        self.bytes.hash(&mut hasher);
-        format!("\"{:016x}\"", hasher.finish())
+/// The same for the same bytes.
+fn etag(bytes: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+/// The page with the signed-in user in it, where there is a sign-in. A page has no other way to learn it: the cookie
+/// may be one that scripts cannot read.
+fn told(api: &Api, page: &'static [u8], request: &Request) -> Cow<'static, [u8]> {
+    if matches!(api.authority, Authority::Nobody) {
+        return page.into();
     }
+    let caller = api.authority.caller(&request.headers, request.remote, None, SystemTime::now());
+    let user = match &caller {
+        Ok(Caller::Known { user: Some(user), .. }) => attribute(user),
+        _ => String::new(),
+    };
+    let whose = format!(r#"name="alarm-hub-user" data-auth content="{user}""#);
+    String::from_utf8_lossy(page).replacen(WHOSE, &whose, 1).into_bytes().into()
+}
+
+/// As the value of an attribute in double quotes (WHATWG HTML §13.1.2.3).
+fn attribute(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
 /// A file, or 304 to who has it already.
 pub fn file(api: &Api, file: &'static File, request: &Request) -> Response {
-    let etag = file.etag();
+    let bytes = if file.path.is_empty() { told(api, file.bytes, request) } else { file.bytes.into() };
+    let etag = etag(&bytes);
     // A weak comparison (RFC 9110 §13.1.2): a proxy that compresses makes a strong tag weak.
     let known = |tag: &str| matches!(tag.trim().trim_start_matches("w/"), tag if tag == "*" || tag == etag);
     let unchanged = request.header("if-none-match").is_some_and(|tags| tags.split(',').any(known));
-    let response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { file.bytes.into_response() };
+    let response =
+        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { bytes.into_owned().into_response() };
     let mut response = headed(api, response, file.kind);
     response.headers_mut().insert(header::ETAG, text(etag));
     response
@@ -113,4 +143,16 @@ fn headed(api: &Api, mut response: Response, kind: &'static str) -> Response {
 /// A header of text that was checked when the settings were read, or of a query, which HTTP let through.
 fn text(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_place_for_the_user_and_no_user_can_leave_it() {
+        let page = String::from_utf8_lossy(File::find("").unwrap().bytes);
+        assert_eq!(page.matches(WHOSE).count(), 1);
+        assert_eq!(attribute(r#""><script>&amp;"#), "&quot;>&lt;script>&amp;amp;");
+    }
 }

@@ -12,7 +12,7 @@ import { promisify } from "node:util";
 import puppeteer from "puppeteer-core";
 
 /** How long a fact may take on a machine that has other things to do, in milliseconds. */
-export const PATIENCE = 60_000;
+export const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
 
 export const ROOT = path.resolve(import.meta.dirname, "../..");
 const target = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target");
@@ -145,7 +145,10 @@ export async function until(page, fact, ...values) {
   for (;;) {
     const answer = await page.evaluate(fact, ...values);
     if (answer) return answer;
-    if (Date.now() > end) throw new Error(`in vain: ${fact} ${JSON.stringify(values)}`);
+    if (Date.now() > end) {
+      const shown = await page.evaluate(() => document.body.innerText.slice(0, 1000));
+      throw new Error(`in vain: ${fact} ${JSON.stringify(values)}; the page shows:\n${shown}`);
+    }
     await new Promise((later) => setTimeout(later, 50));
   }
 }
@@ -178,12 +181,13 @@ export class Way {
   #server;
   #open = new Set();
 
-  static async to(hub) {
+  static async to(hub, address = "127.0.0.1") {
     const way = new Way();
+    way.hub = hub;
     way.#server = http.createServer((request, response) => way.#pass(hub, request, response));
-    way.#server.listen(0, "127.0.0.1");
+    way.#server.listen(0, address);
     await once(way.#server, "listening");
-    way.host = `127.0.0.1:${way.#server.address().port}`;
+    way.host = `${address}:${way.#server.address().port}`;
     way.url = `http://${way.host}`;
     return way;
   }

@@ -1,0 +1,354 @@
+// The page at /, in real browsers, over a way that can be disturbed.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { BROWSERS, Hub, Way, launch, open, shows, state, text, until } from "./harness.mjs";
+
+for (const name of BROWSERS) {
+  describe(`the page in ${name}`, () => {
+    let hub, way, browser, user;
+    let count = 0;
+    before(async () => {
+      [hub, browser] = await Promise.all([Hub.start("--heartbeat", "2s"), launch(name)]);
+      way = await Way.to(hub);
+    });
+    after(async () => {
+      way?.close();
+      await Promise.all([browser?.close(), hub?.stop()]);
+    });
+    beforeEach(() => {
+      // A user of its own for each test, and none of its alarms for anybody else.
+      user = `u${++count}`;
+      way.seen = [];
+      way.mode = "pass";
+    });
+    afterEach(async () => {
+      const pages = await browser.pages();
+      await Promise.all(pages.slice(1).map((page) => page.close()));
+    });
+
+    const page = (query = "lang=en-US", at = way) => open(browser, `${at.url}/?user=${user}&${query}`);
+    const send = (n) => hub.sendNumber(`${user}-${n}`, { user, id: `${user}-${n}` });
+    const english = (...numbers) => numbers.map((n) => `Alarm ${user}-${n}`);
+    const live = async (...options) => {
+      const opened = await page(...options);
+      await state(opened, "live");
+      return opened;
+    };
+    const says = (page, part) =>
+      until(page, (part) => document.querySelector(".alarm-state").textContent.includes(part), part);
+    const press = (page, selector) => page.$eval(selector, (button) => button.click());
+
+    test("alarms are listed newest first, counted in the page and in its title", async () => {
+      await send(1);
+      const shown = await live();
+      await shows(shown, english(1));
+      await send(2);
+      await shows(shown, english(2, 1));
+      await until(shown, () => document.title.startsWith("(2) "));
+      assert.equal(await text(shown, "#count"), "2 unread");
+      assert.equal(await shown.$$eval(".alarm-row.unread", (rows) => rows.length), 2);
+      assert.match(await text(shown, ".alarm-time"), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/);
+      assert.deepEqual(shown.errors, []);
+    });
+
+    test("a message is text and nothing else", async () => {
+      const shown = await live();
+      const nasty = '<img src=x onerror="document.title=1"> \u202Egnol <b>bold</b>\nsecond line & more';
+      await hub.send({ "en-US": nasty }, { user, id: '"><script>alert(1)</script>' });
+      await shows(shown, [nasty]);
+      assert.equal(await shown.$eval(".alarm-message", (message) => message.childElementCount), 0);
+      assert.equal(await shown.$$eval("img, b, main script", (elements) => elements.length), 0);
+    });
+
+    test("a language switch changes the alarms already shown too, with alarms arriving in between", async () => {
+      const shown = await live("lang=ko");
+      const writing = (async () => {
+        for (let n = 1; n <= 12; n++) await send(n);
+      })();
+      await until(shown, () => document.querySelectorAll(".alarm-row").length > 1);
+      for (const lang of ["ja", "en-US", "ko", "ja"]) await shown.select("#language", lang);
+      await writing;
+      const numbers = Array.from({ length: 12 }, (_, i) => `アラーム ${user}-${12 - i}`);
+      await shows(shown, numbers);
+      assert.equal(await shown.$eval("html", (html) => html.lang), "ja");
+      assert.equal(await text(shown, "h1 [data-word]"), "アラーム");
+      assert.match(shown.url(), /lang=ja/);
+      assert.deepEqual(await shown.$$eval(".alarm-message", (all) => [...new Set(all.map(({ lang }) => lang))]), ["ja"]);
+      // One deliberate opening; a switch goes on under its claim.
+      assert.deepEqual(way.openings.filter(({ header }) => !header).length, 1);
+      assert.ok(way.openings.every(({ position }) => !position));
+      await until(shown, () => document.title.startsWith("(12) "));
+    });
+
+    test("an alarm that is not in the reader's language says so", async () => {
+      const shown = await live("lang=ja");
+      await hub.send({ ko: "한국어만" }, { user });
+      await shows(shown, ["한국어만"]);
+      assert.equal(await shown.$eval(".alarm-message", (message) => message.lang), "ko");
+      assert.equal(await text(shown, ".alarm-other"), "韓国語");
+    });
+
+    test("a second window supersedes the first, which can take over again with what it missed", async () => {
+      const first = await live();
+      await send(1);
+      await shows(first, english(1));
+      const second = await live();
+      await state(first, "superseded");
+      assert.equal(await text(first, ".alarm-name"), "Opened in another window");
+      assert.equal(await text(first, ".alarm-why"), "New alarms no longer arrive here.");
+      assert.match(await first.title(), /^⚠/);
+      await send(2);
+      await shows(second, english(2, 1));
+      await shows(first, english(1));
+      assert.equal(await text(first, ".alarm-connect"), "Take over here");
+      way.seen = [];
+      await press(first, ".alarm-connect");
+      await shows(first, english(2, 1));
+      await state(second, "superseded");
+      const [opening, ...others] = way.openings;
+      assert.ok(opening.position && !opening.header, "a deliberate opening has its position in the address alone");
+      assert.deepEqual(others, []);
+    });
+
+    test("a window that slept does not steal the stream when it wakes", async () => {
+      const bed = await Way.to(hub);
+      try {
+        const sleeper = await live("lang=en-US", bed);
+        bed.mode = "stall";
+        const newer = await live();
+        await state(sleeper, "reconnecting");
+        bed.mode = "pass";
+        await state(sleeper, "superseded");
+        await send(1);
+        await shows(newer, english(1));
+        assert.equal(await newer.$eval("alarm-list", (list) => list.dataset.state), "live");
+        assert.ok(bed.openings.slice(1).every(({ header, position }) => header && !position));
+      } finally {
+        bed.close();
+      }
+    });
+
+    test("a hub that is killed and started again is found again, and nothing is missed", async () => {
+      const shown = await live();
+      await send(1);
+      await shows(shown, english(1));
+      await hub.kill();
+      await state(shown, "reconnecting");
+      await says(shown, "Connection lost");
+      await send(2);
+      await hub.restart();
+      await state(shown, "live");
+      await shows(shown, english(2, 1));
+      await send(3);
+      await shows(shown, english(3, 2, 1));
+    });
+
+    test("a proxy that answers 503 in between is waited for, with a countdown and a button", async () => {
+      const shown = await live();
+      way.mode = 503;
+      way.cut();
+      await says(shown, "The server answered 503.");
+      await says(shown, "Trying again in");
+      way.mode = "pass";
+      await send(1);
+      await until(shown, () => {
+        // It may be back by itself before the button is seen.
+        const button = document.querySelector(".alarm-connect");
+        if (!button.hidden) button.click();
+        return document.querySelector("alarm-list").dataset.state === "live";
+      });
+      await shows(shown, english(1));
+    });
+
+    test("a path that went silent is noticed though nothing was closed", async () => {
+      const shown = await live();
+      way.mode = "stall";
+      await says(shown, "The hub went silent.");
+      way.mode = "pass";
+      await state(shown, "live");
+      await send(1);
+      await shows(shown, english(1));
+    });
+
+    test("an operator's kick is said, and connecting again works", async () => {
+      const shown = await live();
+      await hub.run("kick", user, "--url", hub.url);
+      await state(shown, "stopped");
+      await says(shown, "An operator ended it.");
+      await send(1);
+      await press(shown, ".alarm-connect");
+      await shows(shown, english(1));
+      await state(shown, "live");
+    });
+
+    test("what is acknowledged is stored by the hub, one and all, and can be taken back", async () => {
+      for (const n of [1, 2, 3]) await send(n);
+      const shown = await live();
+      await shows(shown, english(3, 2, 1));
+      const acknowledged = async () => {
+        const { alarms } = await (await fetch(`${hub.url}/users/${user}/alarms`)).json();
+        return alarms.map(({ acknowledged }) => acknowledged);
+      };
+      const stored = async (wanted) => {
+        while (JSON.stringify(await acknowledged()) !== JSON.stringify(wanted)) {
+          await new Promise((later) => setTimeout(later, 50));
+        }
+      };
+      await press(shown, ".alarm-row:nth-child(2) .alarm-ack");
+      await stored([false, true, false]);
+      await until(shown, () => document.title.startsWith("(2) "));
+      await press(shown, ".alarm-row:nth-child(2) .alarm-ack");
+      await stored([false, false, false]);
+      await press(shown, "#all");
+      assert.deepEqual(await acknowledged(), [false, false, false], "the first click asks");
+      assert.equal(await text(shown, "#all"), "Acknowledge all?");
+      await press(shown, "#all");
+      await stored([true, true, true]);
+      await until(shown, () => document.title.startsWith("Alarms"));
+      assert.equal(await shown.$$eval(".alarm-row.unread", (rows) => rows.length), 0);
+    });
+
+    test("what another program acknowledges is seen at once", async () => {
+      await send(1);
+      const shown = await live();
+      await shows(shown, english(1));
+      await fetch(`${hub.url}/users/${user}/alarms/${user}-1/ack`, { method: "PUT" });
+      await until(shown, () => !document.querySelector(".alarm-row.unread"));
+    });
+
+    test("the filter and unread only narrow what is shown", async () => {
+      for (const n of [1, 2, 12]) await send(n);
+      const shown = await live();
+      await shows(shown, english(12, 2, 1));
+      await shown.type("#filter", `ａｌａｒｍ ${user}-1`);
+      await shows(shown, english(12, 1));
+      await press(shown, ".alarm-row .alarm-ack");
+      await press(shown, "#unread");
+      await shows(shown, english(1));
+      assert.equal(await text(shown, "#found"), "1 / 3 alarms shown");
+    });
+
+    test("by keyboard alone: j and k move, a acknowledges, / filters", async () => {
+      for (const n of [1, 2, 3]) await send(n);
+      const shown = await live();
+      await shows(shown, english(3, 2, 1));
+      await shown.bringToFront();
+      for (const key of ["j", "j", "j", "k"]) await shown.keyboard.press(key);
+      const focused = () => shown.evaluate(() => document.activeElement.dataset.id ?? document.activeElement.id);
+      assert.equal(await focused(), `${user}-2`);
+      await shown.keyboard.press("a");
+      await until(shown, () => !document.activeElement.classList.contains("unread"));
+      await shown.keyboard.press("/");
+      assert.equal(await focused(), "filter");
+      await shown.keyboard.type("ja");
+      assert.equal(await shown.$eval("#filter", (filter) => filter.value), "ja");
+      await shown.keyboard.press("Escape");
+      await shown.$eval("#filter", (filter) => filter.focus());
+    });
+
+    test("who reads further down gets a pill instead of a jumping list", async () => {
+      for (let n = 1; n <= 20; n++) await send(n);
+      const shown = await live();
+      await until(shown, () => document.querySelectorAll(".alarm-row").length === 20);
+      await shown.evaluate(() => scrollTo(0, 600));
+      const top = () => shown.$eval(".alarm-row:nth-child(12)", (row) => row.getBoundingClientRect().top);
+      const place = await top();
+      for (const n of [21, 22]) await send(n);
+      await until(shown, () => document.querySelector(".alarm-pill").textContent === "2 new alarms");
+      assert.ok(Math.abs((await top()) - place) < 2, "the list did not jump");
+      await press(shown, ".alarm-pill");
+      await until(shown, () => scrollY === 0 && document.querySelectorAll(".alarm-row").length === 22);
+      assert.equal(await text(shown, ".alarm-message"), english(22)[0]);
+    });
+
+    test("older alarms come by pages, and never more than 500 rows are in the page", async () => {
+      const alarms = Array.from({ length: 620 }, (_, i) => ({
+        id: `${user}-${i + 1}`,
+        user_id: user,
+        messages: { "en-US": `Alarm ${user}-${i + 1}` },
+      }));
+      const posted = await fetch(`${hub.url}/alarms`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(alarms),
+      });
+      assert.equal(posted.status, 201);
+      const shown = await live();
+      await until(shown, () => document.querySelectorAll(".alarm-row").length === 50);
+      await until(shown, () => {
+        document.querySelector(".alarm-older").click();
+        return document.querySelector(".alarm-older").hidden;
+      });
+      await until(shown, (last) => document.querySelector(".alarm-row:last-child .alarm-message").textContent === last, english(1)[0]);
+      assert.equal(await shown.$$eval(".alarm-row", (rows) => rows.length), 500);
+      assert.equal(await text(shown, ".alarm-pill"), "Back to the newest");
+      await send(621);
+      await until(shown, () => document.querySelector(".alarm-pill").textContent === "1 new alarm");
+      await press(shown, ".alarm-pill");
+      await until(shown, (first) => document.querySelector(".alarm-message").textContent === first, english(621)[0]);
+      assert.equal(await shown.$$eval(".alarm-row", (rows) => rows.length), 50);
+    });
+
+    test("a burst is read aloud as one sentence, and a refill not at all", async () => {
+      for (const n of [1, 2, 3]) await send(n);
+      const shown = await live();
+      await shows(shown, english(3, 2, 1));
+      await until(shown, () => document.querySelector(".alarm-voice").textContent === "Live. New alarms arrive here at once.");
+      await shown.evaluate(() => {
+        window.spoken = [];
+        const voice = document.querySelector(".alarm-voice");
+        new MutationObserver(() => window.spoken.push([performance.now(), voice.textContent])).observe(voice, { childList: true });
+      });
+      for (const n of [4, 5, 6, 7]) await send(n);
+      await until(shown, (last) => window.spoken.some(([, words]) => words.endsWith(last)), english(7)[0]);
+      const spoken = await shown.evaluate(() => window.spoken);
+      for (const [i, [at]] of spoken.entries()) assert.ok(i === 0 || at - spoken[i - 1][0] > 4_900, String(spoken));
+    });
+
+    test("sound and notifications are off until a click", async () => {
+      const shown = await live();
+      assert.equal(await shown.$eval("#sound", (button) => button.ariaPressed), "false");
+      await shown.bringToFront();
+      await shown.click("#sound");
+      assert.equal(await shown.$eval("#sound", (button) => button.ariaPressed), "true");
+      await shown.click("#sound");
+      assert.equal(await shown.$eval("#sound", (button) => button.ariaPressed), "false");
+      assert.equal(await shown.$eval("#notify", (button) => button.ariaPressed), "false");
+    });
+
+    test("nothing is cut off at 320 pixels", async () => {
+      await hub.send({ "en-US": `wide ${"w".repeat(300)}` }, { user });
+      const shown = await page();
+      await shown.setViewport({ width: 320, height: 640 });
+      await state(shown, "live");
+      await until(shown, () => !!document.querySelector(".alarm-row"));
+      assert.equal(await shown.evaluate(() => document.documentElement.scrollWidth), 320);
+    });
+
+    test("a page that the browser kept goes on where it was when one comes back to it", async () => {
+      const shown = await live();
+      await send(1);
+      await shows(shown, english(1));
+      await shown.evaluate(() => addEventListener("pageshow", (event) => (window.kept = event.persisted)));
+      await shown.goto(`${way.url}/healthz`);
+      await send(2);
+      await shown.goBack();
+      await state(shown, "live");
+      await shows(shown, english(2, 1));
+      // A browser that kept it resumed it; one that did not loaded it anew.
+      const last = way.openings.at(-1);
+      assert.equal(!!last.header, (await shown.evaluate(() => window.kept)) === true);
+    });
+
+    test("without a user it asks for one", async () => {
+      const shown = await open(browser, `${way.url}/?lang=ko`);
+      assert.equal(await text(shown, "#who h2"), "누구의 알림을 볼까요?");
+      await shown.type("#name", "a/b c");
+      await Promise.all([shown.waitForNavigation(), shown.keyboard.press("Enter")]);
+      await state(shown, "live");
+      assert.equal(await text(shown, "#user"), "a/b c");
+      assert.deepEqual(way.openings.map(({ path }) => path), ["/connection/a%2Fb%20c"]);
+    });
+  });
+}

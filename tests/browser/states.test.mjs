@@ -1,0 +1,179 @@
+// Every state of the pages: axe-core finds nothing in it, nothing comes from another host, and the sign-in counts.
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { networkInterfaces } from "node:os";
+import { after, afterEach, before, describe, test } from "node:test";
+import { BROWSERS, Hub, Way, launch, open, shows, state, text, until } from "./harness.mjs";
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const LANGUAGES = ["en", "ko", "ja"];
+const READ = { en: "en-US", ko: "ko", ja: "ja" };
+
+/** What axe-core finds in the page as it is. */
+async function findings(page) {
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    const { violations } = await axe.run();
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join("  ").slice(0, 400)}`);
+  });
+}
+
+for (const name of BROWSERS) {
+  describe(`states in ${name}`, () => {
+    let browser;
+    const hubs = [];
+    const ways = [];
+    before(async () => {
+      browser = await launch(name);
+    });
+    afterEach(async () => {
+      const pages = await browser.pages();
+      await Promise.all(pages.slice(1).map((page) => page.close()));
+    });
+    after(async () => {
+      for (const way of ways) way.close();
+      await Promise.all([browser?.close(), ...hubs.map((hub) => hub.stop())]);
+    });
+    const hub = async (...options) => {
+      const started = await Hub.start(...options);
+      hubs.push(started);
+      return started;
+    };
+    const way = async (hub, ...options) => {
+      const made = await Way.to(hub, ...options);
+      ways.push(made);
+      return made;
+    };
+
+    /** Looks at a page in all languages, light and dark (which puppeteer can choose in Chromium alone). */
+    async function isFlawless(page, what) {
+      for (const language of LANGUAGES) {
+        await page.select("#language", (await page.$(`#language option[value="${READ[language]}"]`)) ? READ[language] : language);
+        await until(page, (language) => document.documentElement.lang === language, language);
+        for (const scheme of name === "chrome" ? ["light", "dark"] : ["light"]) {
+          if (name === "chrome") await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+          assert.deepEqual(await findings(page), [], `${what}, ${language}, ${scheme}`);
+        }
+      }
+    }
+
+    test("axe-core finds nothing in any state, light and dark, in three languages", async () => {
+      const server = await hub("--heartbeat", "2s");
+      const path = await way(server);
+      for (const n of [1, 2, 3]) await server.sendNumber(n);
+      await server.send({ ko: "한국어만" });
+      const page = await open(browser, `${path.url}/?user=tiaz&lang=en-US`);
+      await state(page, "live");
+      await until(page, () => document.querySelectorAll(".alarm-row").length === 4);
+      await page.$eval(".alarm-row .alarm-ack", (button) => button.click());
+      await isFlawless(page, "live");
+      path.mode = 503;
+      path.cut();
+      await state(page, "reconnecting");
+      await isFlawless(page, "reconnecting");
+      path.mode = "pass";
+      await state(page, "live");
+      const newer = await open(browser, `${server.url}/?user=tiaz`);
+      await state(page, "superseded");
+      await isFlawless(page, "superseded");
+      await newer.close();
+      await page.$eval(".alarm-connect", (button) => button.click());
+      await state(page, "live");
+      await server.run("kick", "tiaz", "--url", server.url);
+      await state(page, "stopped");
+      await isFlawless(page, "stopped");
+      const form = await open(browser, `${server.url}/`);
+      await isFlawless(form, "without a user");
+      const nobody = await open(browser, `${server.url}/?user=nobody-else&lang=ko`);
+      await state(nobody, "live");
+    });
+
+    test("a sign-in says whose page it is, and its end is said", async () => {
+      const key = Buffer.from(randomBytes(48).toString("hex"));
+      const file = `${(await import("node:os")).tmpdir()}/alarm-hub-key-${process.pid}-${name}`;
+      await writeFile(file, key, { mode: 0o600 });
+      const server = await hub("--auth", "jwt", "--jwt-key-file", file);
+      const token = async (...options) => (await server.run("token", "--key-file", file, ...options)).trim();
+      const page = await open(browser, `${server.url}/?lang=en-US`);
+      assert.equal(await text(page, "#sign-in"), "You are not signed in.");
+      assert.equal(await page.$eval("#who", (form) => form.hidden), true);
+      const signIn = (value) => page.evaluate((value) => (document.cookie = `alarm_hub_token=${value}; path=/`), value);
+      await signIn(await token("--user", "\"><b>ann", "--ttl", "12s"));
+      await server.send({ "en-US": "for ann" }, { user: "\"><b>ann" });
+      await page.goto(`${server.url}/?user=somebody-else&lang=en-US`);
+      await state(page, "live");
+      assert.equal(await text(page, "#user"), "\"><b>ann");
+      await shows(page, ["for ann"]);
+      await state(page, "unauthorized");
+      assert.equal(await text(page, ".alarm-why"), "The sign-in has expired. New alarms no longer arrive here.");
+      await isFlawless(page, "unauthorized");
+      await page.$eval(".alarm-connect", (button) => button.click());
+      await until(page, () => document.querySelector(".alarm-why").textContent.includes("401"));
+      await signIn(await token("--user", "\"><b>ann"));
+      await page.$eval(".alarm-connect", (button) => button.click());
+      await state(page, "live");
+      const operator = await open(browser, `${server.url}/operator?lang=en`);
+      await until(operator, () => document.querySelector("#trouble").textContent.startsWith("Not allowed"));
+      await isFlawless(operator, "an operator's page that may not");
+    });
+
+    test("the operator sees who is connected and how the hub is doing, and can disconnect", async () => {
+      const server = await hub();
+      const page = await open(browser, `${server.url}/?user=tiaz&lang=ja`);
+      await state(page, "live");
+      const operator = await open(browser, `${server.url}/operator?lang=en`);
+      await until(operator, () => document.querySelector("#sessions th")?.textContent === "tiaz");
+      assert.match(await text(operator, "#sessions tr"), /ja/);
+      assert.equal(await text(operator, "#count"), "1 connected");
+      await server.sendNumber(1);
+      await until(operator, () => document.querySelectorAll("#charts polyline").length >= 3);
+      await until(operator, () => [...document.querySelectorAll("#charts li")].some((li) => li.textContent.startsWith("ja ")));
+      await isFlawless(operator, "the operator's page");
+      await operator.select("#language", "en");
+      const press = () => operator.$eval("#sessions button", (button) => button.click());
+      await press();
+      assert.equal(await text(operator, "#sessions button"), "Really?");
+      await press();
+      await state(page, "stopped");
+      await until(operator, () => !document.querySelector("#nobody").hidden);
+      assert.deepEqual(operator.errors, []);
+    });
+
+    test("nothing is asked of another host, and nothing is refused by the policy", async () => {
+      const server = await hub();
+      const asked = [];
+      browser.on("targetcreated", () => {});
+      const page = await open(browser);
+      page.on("request", (request) => asked.push(request.url()));
+      for (const path of ["/?user=tiaz&lang=ko", "/", "/operator"]) {
+        await page.goto(server.url + path);
+        await until(page, () => document.readyState === "complete" && document.documentElement.lang !== "");
+      }
+      const foreign = asked.filter((url) => !url.startsWith(`${server.url}/`) && !url.startsWith("data:"));
+      assert.ok(asked.length > 10, String(asked));
+      assert.deepEqual(foreign, []);
+      assert.deepEqual(page.errors, []);
+      const { headers } = await fetch(`${server.url}/`);
+      assert.match(headers.get("content-security-policy"), /^default-src 'none'; script-src 'self'; style-src 'self';/);
+      assert.equal(headers.get("x-content-type-options"), "nosniff");
+      for (const asset of ["alarm-hub.js", "alarm-hub.d.ts", "eventsource-parser.LICENSE"]) {
+        assert.equal((await fetch(`${server.url}/assets/${asset}`)).status, 200, asset);
+      }
+    });
+
+    const addresses = Object.values(networkInterfaces()).flat();
+    const outside = addresses.find(({ family, internal }) => family === "IPv4" && !internal)?.address;
+    test("over plain HTTP from another machine the page says why there are no notifications", { skip: !outside && "this machine has no address but its own" }, async () => {
+      const path = await way(await hub(), outside);
+      const page = await open(browser, `${path.url}/?user=tiaz&lang=en-US`);
+      await state(page, "live");
+      assert.equal(await page.$eval("#notify", (button) => button.disabled), true);
+      assert.match(await text(page, "#why"), /^Desktop notifications need HTTPS/);
+      await path.hub.sendNumber(1);
+      await shows(page, ["Alarm 1"]);
+    });
+  });
+}
