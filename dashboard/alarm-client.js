@@ -60,7 +60,6 @@ export class AlarmClient extends EventTarget {
     return this.#detail.state;
   }
 
-  /** What the last `state` event carried. */
   get detail() {
     return this.#detail;
   }
@@ -321,7 +320,9 @@ export class AlarmClient extends EventTarget {
     const { signal } = this.#listening;
     const wake = () => this.#wake();
     for (const name of ["online", "pageshow"]) addEventListener(name, wake, { signal });
-    for (const name of ["resume", "visibilitychange"]) document.addEventListener(name, wake, { signal });
+    document.addEventListener("resume", wake, { signal });
+    // Also told to a page that is put away.
+    document.addEventListener("visibilitychange", () => document.hidden || wake(), { signal });
     addEventListener("pagehide", () => this.#putAway(), { signal });
   }
 }

@@ -51,7 +51,7 @@ export function chart() {
       entry.textContent = `${name} ${number(line.at(-1) ?? 0)}`.trim();
       return entry;
     });
-    legend.replaceChildren(...entries);
+    legend.replaceChildren(...(entries.length ? entries : ["0"]));
   }
 
   return { element, add };

@@ -14,7 +14,6 @@ export declare class AlarmClient extends EventTarget {
     constructor(url: string | URL, { languages, history, token }?: Options);
     /** @type {State} */
     get state(): State;
-    /** What the last `state` event carried. */
     get detail(): StateDetail;
     get languages(): string;
     /** Opens the stream; one that waits to be reopened does not wait longer. */
