@@ -1,5 +1,5 @@
 // Every state, light and dark, on a phone and on a desktop, as pictures: npm run screenshots -- FOLDER
-// With --keep the four of the README are made anew in docs/.
+// With --keep the four of the README are made anew in docs/screenshots/.
 
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -38,7 +38,7 @@ try {
         const shot = `${name}-${language}-${scheme}-${size}`;
         const picture = await page.screenshot();
         await writeFile(path.join(folder, `${shot}.png`), picture);
-        if (keep && KEPT.includes(shot)) await writeFile(path.join(ROOT, "docs", `${name}.png`), picture);
+        if (keep && KEPT.includes(shot)) await writeFile(path.join(ROOT, "docs/screenshots", `${name}.png`), picture);
       }
     }
   };
