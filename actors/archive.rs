@@ -239,6 +239,8 @@ impl ArchiveState {
     }
 
     fn go_on_writing(&mut self) {
+        // Whoever was told to ask again must not find it written twice: what nobody waits for any more is not written.
+        self.writes.retain(|(_, reply)| reply.as_ref().is_none_or(|reply| !reply.is_closed()));
         if self.writes.is_empty() && !self.prune {
             return;
         }

@@ -49,7 +49,7 @@ use crate::{
 use problem::{Kind, Problem};
 
 /// How long an actor may take to answer; whoever asked is then told to ask again.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the handlers need: whom to send messages to, and what was set.
 #[derive(Clone)]

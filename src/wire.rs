@@ -168,6 +168,8 @@ pub fn last_event_id(text: &[u8]) -> (Option<Position>, Option<Claim>) {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn written(event: Event) -> String {
@@ -204,6 +206,26 @@ mod tests {
         assert!(claim.is_some());
         for odd in ["", "abc", "0a1b2c3d.-1", "0a1b2c3d.18446744073709551616", "0a1b2c3d.1.2.3", "0A1B2C3D.1"] {
             assert_eq!(last_event_id(odd.as_bytes()), (None, None), "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_sends_for_an_id_is_read_or_is_none(
+            text in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..200),
+                "[0-9a-f]{7,9}[.][0-9]{0,21}([.][0-9a-fA-F]{31,33})?([.].?)?".prop_map(String::into_bytes),
+            ]
+        ) {
+            let (position, claim) = last_event_id(&text);
+            prop_assert!(position.is_some() || claim.is_none());
+            if let Some(position) = position {
+                let mut again = cursor(position);
+                if let Some(claim) = claim {
+                    again.push_str(&format!(".{claim}"));
+                }
+                prop_assert_eq!(last_event_id(again.as_bytes()), (Some(position), claim));
+            }
         }
     }
 }

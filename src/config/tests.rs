@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, net::SocketAddr};
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn flags(flags: &[(&'static str, &str)]) -> Flags {
@@ -146,4 +148,25 @@ fn aliases_mean_something_to_the_default_languages() {
     let config = from_flags(&[("lang-alias", "xx=ja"), ("default-lang", "xx,jp,en-US")]).unwrap();
     let tags: Vec<String> = config.default_languages.iter().map(ToString::to_string).collect();
     assert_eq!(tags, ["ja", "ja", "en-US"]);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_set_is_taken_or_refused_by_its_name(
+        setting in (0..SETTINGS.len()).prop_map(|index| &SETTINGS[index]),
+        text in prop_oneof![".{0,40}", "[0-9a-z.:/,=*-]{0,40}", "[0-9]{1,20}(ms|s|h|d)?"],
+    ) {
+        if let Err(refused) = from_flags(&[(setting.name, &text)]) {
+            prop_assert!(refused.0.contains(setting.name), "{}: {}", setting.name, refused);
+        }
+    }
+
+    #[test]
+    fn whatever_a_file_holds_is_taken_or_refused_by_its_name(
+        text in prop_oneof![".{0,80}", "(queue|listen|auth|db|rate) ?= ?[0-9a-z\\[\\]\"',.{}]{0,40}\n?"],
+    ) {
+        if let Err(refused) = from_file(&text) {
+            prop_assert!(refused.0.contains("hub.toml"), "{}", refused);
+        }
+    }
 }

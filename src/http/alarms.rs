@@ -39,7 +39,7 @@ pub async fn history(api: &Api, user: Arc<str>, request: &Request) -> Result<Res
             .ok_or_else(|| bad("limit", &format!("a whole number from 1 to {LIMIT_MAX}")))?,
     };
     let position = |text: String| wire::last_event_id(text.as_bytes()).0;
-    let cursor = || bad("before", "a cursor of this list, as an answer gave it");
+    let cursor = || bad("before", "a cursor, as an answer gave it");
     let before = request.parameter("before").map(|text| position(text).ok_or_else(cursor)).transpose()?;
     let seq = before.map(|before| before.seq);
     let archive = api.actors.borrow().archive.clone();
@@ -49,7 +49,7 @@ pub async fn history(api: &Api, user: Arc<str>, request: &Request) -> Result<Res
         Unavailable::Failed(failure) => problem::failed(&failure),
     })?;
     if before.is_some_and(|before| before.feed != history.feed) {
-        return Err(cursor());
+        return Err(Problem::new(&problem::STALE_CURSOR, "before: it is a cursor of another database: leave it out"));
     }
     let languages = languages(api, request);
     let (mut alarms, mut told) = (Vec::new(), BTreeSet::new());

@@ -16,6 +16,7 @@ use super::{Api, Request};
 use crate::auth::{Authority, Caller};
 
 const HTML: &str = "text/html; charset=utf-8";
+const YAML: &str = "application/yaml";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -62,6 +63,7 @@ static FILES: &[File] = &[
     file!("assets/types.d.ts", TEXT, "types/types.d.ts"),
     file!("assets/eventsource-parser.js", SCRIPT, "eventsource-parser.js"),
     file!("assets/eventsource-parser.LICENSE", TEXT, "eventsource-parser.LICENSE"),
+    File { path: "openapi.yaml", kind: YAML, bytes: include_bytes!("openapi.yaml") },
 ];
 
 impl File {

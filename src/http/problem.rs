@@ -44,8 +44,7 @@ kinds! {
         "The path names a user that there cannot be. A user is 1 to 128 characters of UTF-8 without control \
          characters, not . or .. alone; percent-encode each segment of a path once.";
     BAD_PARAMETER "bad-parameter" BAD_REQUEST "A parameter that cannot be read"
-        "The detail names the parameter and what it may be. A cursor is taken from an answer as it is; one of another \
-         database means nothing: fetch the list from its beginning.";
+        "The detail names the parameter and what it may be. A cursor is taken from an answer as it is.";
     BAD_BODY "bad-body" BAD_REQUEST "A body that cannot be read"
         "The body is no JSON, or not the JSON that this call takes. The detail names the member and the place.";
     NO_TOKEN "no-token" UNAUTHORIZED "Who are you?"
@@ -75,6 +74,8 @@ kinds! {
         "The body of the request did not come in time.";
     CONFLICT "conflict" CONFLICT "There already"
         "An alarm of this id exists with other content. The same alarm again is no conflict; PUT /alarms/{id} replaces.";
+    STALE_CURSOR "stale-cursor" CONFLICT "A cursor of another database"
+        "The database was replaced since the list was begun: fetch it from its beginning.";
     TOO_LARGE "too-large" PAYLOAD_TOO_LARGE "Too large"
         "A body may have 1 MiB. Send several.";
     UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "Not this kind of body"

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use actors::{
     alarm::{NewAlarm, Position, Write, Written},
+    language::Aliases,
     poller::PollerMessage,
 };
 use bytes::{Bytes, BytesMut};
@@ -78,7 +79,7 @@ impl<'de> Deserialize<'de> for Messages {
 
 /// Writes new alarms, all or none.
 pub async fn publish(api: &Api, request: &Request, caller: &Caller, body: Body) -> Result<Response, Problem> {
-    let alarms = parse(api, &read(request, body).await?)?;
+    let alarms = parse(&api.aliases, &read(request, body).await?)?;
     let ids: Vec<String> = alarms.iter().map(|alarm| alarm.id.clone()).collect();
     match written(api, Write::Publish(alarms)).await? {
         Written::Unchanged(at) => Ok(answer(StatusCode::OK, &ids, at)),
@@ -102,7 +103,7 @@ pub async fn replace(
     if sent.id.as_ref().is_some_and(|other| *other != id) {
         return Err(bad("id", "it is another one than the path names: leave it out"));
     }
-    let alarm = checked(api, Sent { id: Some(id), ..sent }, "")?;
+    let alarm = checked(&api.aliases, Sent { id: Some(id), ..sent }, "")?;
     let ids = [alarm.id.clone()];
     match written(api, Write::Replace(alarm)).await? {
         Written::Done(at) | Written::Unchanged(at) => {
@@ -178,19 +179,19 @@ fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Problem> {
 }
 
 /// One alarm or an array of them.
-fn parse(api: &Api, bytes: &[u8]) -> Result<Vec<NewAlarm>, Problem> {
+fn parse(aliases: &Aliases, bytes: &[u8]) -> Result<Vec<NewAlarm>, Problem> {
     if bytes.trim_ascii_start().first() != Some(&b'[') {
-        return Ok(vec![checked(api, decode(bytes)?, "")?]);
+        return Ok(vec![checked(aliases, decode(bytes)?, "")?]);
     }
     let sent: Vec<Sent> = decode(bytes)?;
     if sent.is_empty() {
         return Err(Problem::new(&problem::BAD_BODY, "the array is empty: there must be at least one alarm"));
     }
-    sent.into_iter().enumerate().map(|(index, sent)| checked(api, sent, &format!("[{index}]."))).collect()
+    sent.into_iter().enumerate().map(|(index, sent)| checked(aliases, sent, &format!("[{index}]."))).collect()
 }
 
 /// What JSON alone cannot tell.
-fn checked(api: &Api, sent: Sent, place: &str) -> Result<NewAlarm, Problem> {
+fn checked(aliases: &Aliases, sent: Sent, place: &str) -> Result<NewAlarm, Problem> {
     let bad = |member: &str, why: &str| bad(&format!("{place}{member}"), why);
     let id = sent.id.unwrap_or_else(|| Uuid::now_v7().simple().to_string());
     let length = |text: &str| text.chars().count();
@@ -208,7 +209,7 @@ fn checked(api: &Api, sent: Sent, place: &str) -> Result<NewAlarm, Problem> {
     if messages.is_empty() {
         return Err(bad("messages", "it is empty: there must be a text in at least one language"));
     }
-    if let Some((lang, _)) = messages.iter().find(|(lang, _)| api.aliases.tag(lang).is_none()) {
+    if let Some((lang, _)) = messages.iter().find(|(lang, _)| aliases.tag(lang).is_none()) {
         return Err(bad(&format!("messages.{lang}"), "that is no language tag; a tag looks like ko or en-US"));
     }
     Ok(NewAlarm { id, user: sent.user_id, isn_dt: sent.isn_dt, messages })
@@ -216,4 +217,53 @@ fn checked(api: &Api, sent: Sent, place: &str) -> Result<NewAlarm, Problem> {
 
 fn bad(member: &str, why: &str) -> Problem {
     Problem::new(&problem::BAD_BODY, format!("{member}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// JSON that is nearly an alarm.
+    fn nearly() -> impl Strategy<Value = Value> {
+        let text = || prop_oneof!["[a-z]{2}(-[A-Z]{2})?", "id|user_id|isn_dt|messages", ".{0,8}"];
+        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), text().prop_map(Value::from)];
+        leaf.prop_recursive(4, 32, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(text(), inner, 0..5).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_is_a_refusal_or_alarms_that_a_reader_can_be_given(
+            sent in prop_oneof![nearly().prop_map(|json| json.to_string().into_bytes()), prop::collection::vec(any::<u8>(), 0..64)]
+        ) {
+            let aliases = Aliases::default();
+            for alarm in parse(&aliases, &sent).unwrap_or_default() {
+                prop_assert!(!alarm.id.is_empty() && !alarm.messages.is_empty());
+                prop_assert!(alarm.user.as_deref().is_none_or(may_be_user));
+                prop_assert!(alarm.messages.iter().all(|(lang, _)| aliases.tag(lang).is_some()));
+            }
+        }
+
+        #[test]
+        fn what_is_sent_as_it_should_be_is_taken_as_it_is(
+            id in prop::option::of(".{1,64}"),
+            user in prop::option::of("[^\\pC.]{1,128}"),
+            isn_dt in prop::option::of(".{0,64}"),
+            text in any::<String>(),
+        ) {
+            let sent = json!({"id": id, "user_id": user, "isn_dt": isn_dt, "messages": {"ko": text}});
+            let alarms = parse(&Aliases::default(), json!([sent]).to_string().as_bytes()).expect("it is right");
+            let [alarm] = &alarms[..] else { panic!("one alarm") };
+            prop_assert!(id.is_none_or(|id| id == alarm.id));
+            prop_assert_eq!((&alarm.user, &alarm.isn_dt), (&user, &isn_dt));
+            prop_assert_eq!(&alarm.messages, &[("ko".to_owned(), text)]);
+        }
+    }
 }

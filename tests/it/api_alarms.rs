@@ -68,12 +68,14 @@ fn the_history_is_paged_from_cursor_to_cursor_and_a_bad_one_is_told() {
     let wanted: Vec<String> = (0..120).rev().map(|number| number.to_string()).collect();
     assert_eq!((all, pages), (wanted, 3));
     assert_eq!(ids(&hub.get("/users/tiaz/alarms", "")).len(), 50);
-    for bad in ["limit=0", "limit=1001", "limit=x", "limit=-1", "limit=", "before=", "before=5", "before=ffffffff.5"] {
+    for bad in ["limit=0", "limit=1001", "limit=x", "limit=-1", "limit=", "before=", "before=5"] {
         let answer = hub.get(&format!("/users/tiaz/alarms?{bad}"), "");
         assert!(answer.is(400, "bad-parameter"), "{bad}: {answer:?}");
         let name = bad.split('=').next().unwrap();
         assert!(answer.json()["detail"].as_str().unwrap().starts_with(name), "{answer:?}");
     }
+    let other = hub.get("/users/tiaz/alarms?before=ffffffff.5", "");
+    assert!(other.is(409, "stale-cursor"), "{other:?}");
 }
 
 #[test]
@@ -185,8 +187,15 @@ fn an_array_is_written_whole_or_not_at_all() {
     assert_eq!((more.status, stream.event().1["id"].clone()), (201, "7".into()), "{more:?}");
 
     let many: Vec<Value> = (0..10_000).map(|number| alarm(&format!("m{number}"), "x")).collect();
-    let many = hub.post("/alarms", "", &Value::Array(many));
-    assert_eq!((many.status, many.json()["ids"].as_array().unwrap().len()), (201, 10_000), "{}", many.status);
+    let many = Value::Array(many);
+    let written = loop {
+        let answer = hub.post("/alarms", "", &many);
+        if answer.status != 503 {
+            break answer; // a busy machine may have to be asked again, and that is safe
+        }
+    };
+    assert!(matches!(written.status, 200 | 201), "{written:?}");
+    assert_eq!(written.json()["ids"].as_array().unwrap().len(), 10_000);
     for number in 0..10_000 {
         assert_eq!(stream.event().1["id"], format!("m{number}"));
     }

@@ -10,6 +10,7 @@ mod clients;
 mod faults;
 mod health;
 mod metrics;
+mod openapi;
 mod proxies;
 mod readme;
 mod reload;

@@ -231,3 +231,59 @@ fn what_send_writes_is_what_tail_prints_also_after_the_hub_was_killed() {
     let _hub = start(url.strip_prefix("http://").unwrap());
     said("2", "さようなら");
 }
+
+#[test]
+fn the_commands_reach_a_hub_that_asks_for_tokens_below_a_base_path() {
+    let directory = tempdir().unwrap();
+    key(&directory, b"0123456789abcdef0123456789abcdef", 0o600);
+    let token = |file: &str, arguments: &[&str]| {
+        let made = run(&directory, &[&["token", "--key-file", "key"], arguments].concat());
+        assert_eq!(made.code, Some(0), "{}", made.said);
+        fs::write(directory.path().join(file), made.out).unwrap();
+    };
+    token("reader", &["--user", "tiaz"]);
+    token("operator", &["--user", "root", "--scope", "publish,sessions"]);
+    let jwt =
+        ["--listen", "127.0.0.1:0", "--auth", "jwt", "--jwt-key-file", "key", "--base-path", "/alarms", "--log", "off"];
+    let mut hub = Running::start(&mut command(directory.path(), &jwt));
+    let url = format!("{}/alarms", hub.address());
+    let ask = |arguments: &[&str], token: &str| {
+        run(&directory, &[arguments, &["--url", &url, "--token-file", token]].concat())
+    };
+
+    let tail = ["tail", "--user", "tiaz", "--lang", "ko", "--url", &url, "--token-file", "reader"];
+    let mut tail = Running::start(command(directory.path(), &tail).stderr(Stdio::null()));
+    let connected = || ask(&["sessions", "--json"], "operator");
+    while connected().out.is_empty() {}
+    let session: Value = serde_json::from_str(&connected().out).expect("one line");
+    assert_eq!((&session["user"], &session["languages"]), (&"tiaz".into(), &json!(["ko"])));
+    let table = ask(&["sessions"], "operator");
+    assert!(table.out.starts_with("USER") && table.out.contains("\ntiaz  "), "{}", table.out);
+
+    for (command, token, why) in [
+        (&["sessions"][..], "reader", "the hub answered 403: this call needs the scope sessions"),
+        (&["kick", "tiaz"], "reader", "the hub answered 403: this call needs the scope sessions"),
+        (&["send", "ko=안녕"], "reader", "the hub answered 403: this call needs the scope publish"),
+        (&["sessions"], "key", "the hub answered 401: this call needs a token that holds"),
+        (&["tail", "--user", "root"], "reader", "the hub answered 403: the user in the path is not the caller"),
+        (&["kick", "nobody"], "operator", "nobody is not connected"),
+    ] {
+        let done = ask(command, token);
+        assert_eq!(done.code, Some(1), "{command:?}: {}", done.said);
+        assert!(done.said.contains(why), "{command:?}: {}", done.said);
+    }
+
+    let sent = ask(&["send", "--user", "tiaz", "--id", "a/b", "ko=안녕", "en-US=hello"], "operator");
+    assert_eq!((sent.code, sent.out.trim()), (Some(0), "a/b"), "{}", sent.said);
+    let line: Value = serde_json::from_str(&tail.line()).expect("a line is an object");
+    assert_eq!((&line["event"], &line["id"], &line["message"]), (&"alarm".into(), &"a/b".into(), &"안녕".into()));
+    let again = ask(&["send", "--user", "tiaz", "--id", "a/b", "ko=안녕", "en-US=hello"], "operator");
+    assert_eq!((again.code, again.out.trim()), (Some(0), "a/b"), "the same again is no error: {}", again.said);
+    let other = ask(&["send", "--id", "a/b", "ko=안녕"], "operator");
+    assert_eq!(other.code, Some(1));
+    assert!(other.said.contains("the hub answered 409"), "{}", other.said);
+
+    let kicked = ask(&["kick", "tiaz"], "operator");
+    assert_eq!((kicked.code, kicked.out.trim()), (Some(0), "the connection of tiaz was ended"), "{}", kicked.said);
+    assert_eq!(tail.ended(), (Some(0), String::new()), "it does not come back");
+}
