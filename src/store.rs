@@ -7,17 +7,16 @@ use std::{
 };
 
 use actors::{
-    alarm::{
-        Archive, Change, Failure, Fault, FeedName, History, Look, Page, Position, Refusal, Round, Source, Write,
-        Written,
-    },
+    alarm::{Archive, Failure, Fault, FeedName, History, Look, Page, Position, Refusal, Round, Source, Write, Written},
     language::{Aliases, Primary},
 };
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi};
 use tokio::time::Instant;
+use tracing::warn;
 
 mod adopt;
 mod chores;
+mod file;
 mod history;
 pub mod inspect;
 mod prune;
@@ -28,7 +27,8 @@ mod table;
 mod ticket;
 mod write;
 
-use row::{Oddities, Reading};
+use file::{Fate, Files, Paths};
+use row::{Oddities, Raw, Reading};
 use table::Table;
 
 /// How long another program may hold the database before that is a [`Failure`].
@@ -67,9 +67,17 @@ pub struct Options {
 /// A connection to the database, opened when it is first needed.
 pub struct Store {
     options: Options,
+    paths: Paths,
     open: Option<Opened>,
+    /// The files when they were last looked at. Kept when they are gone or cannot be opened.
+    files: Option<Files>,
+    /// What is open is not to be trusted any more: it only keeps its inode from being given to another file.
+    suspect: bool,
     odd: Oddities,
-    lately: Lately,
+    recent: Arc<[Primary]>,
+    /// The entry of the log that was read last, and whether the database was opened since.
+    last: Option<Last>,
+    reopened: bool,
 }
 
 struct Opened {
@@ -84,23 +92,12 @@ struct Opened {
     version: i64,
 }
 
-impl Opened {
-    /// Adopts the table again if anything was made or dropped in the database, as a migration does that rebuilds it.
-    fn keep_adopted(&mut self, options: &Options) -> Result<(), Failure> {
-        let schema = number(&self.connection, "PRAGMA schema_version").map_err(|cause| failure(&cause))?;
-        if schema == self.schema {
-            return Ok(());
-        }
-        let adopted = adopt::adopt(&mut self.connection, options)?;
-        (self.feed, self.table, self.history) = (adopted.feed, adopted.table, adopted.history);
-        // As it was before: what was made meanwhile, here or elsewhere, is looked at next time.
-        (self.schema, self.version) = (schema, 0);
-        Ok(())
-    }
-}
-
-fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
-    connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))
+/// By this a log is known again that goes on.
+#[derive(Debug)]
+struct Last {
+    seq: u64,
+    id: Raw,
+    at: i64,
 }
 
 fn failure(cause: &rusqlite::Error) -> Failure {
@@ -120,91 +117,179 @@ fn failure(cause: &rusqlite::Error) -> Failure {
 impl Store {
     /// A store that has not been opened.
     pub fn new(options: Options) -> Self {
-        Self { options, open: None, odd: Oddities::default(), lately: Lately::default() }
-    }
-
-    fn opened(&mut self) -> Result<&mut Opened, Failure> {
-        match self.open.take() {
-            None => self.open = Some(connect(&self.options)?),
-            Some(mut opened) => {
-                let adopted = opened.keep_adopted(&self.options);
-                self.open = Some(opened);
-                adopted?;
-            }
+        Self {
+            paths: Paths::new(&options.path),
+            options,
+            open: None,
+            files: None,
+            suspect: false,
+            odd: Oddities::default(),
+            recent: Arc::new([]),
+            last: None,
+            reopened: false,
         }
-        self.open.as_mut().ok_or_else(|| Failure { fault: Fault::Other, cause: "the database is not open".to_owned() })
     }
 
-    /// Reads with what is needed to read rows.
+    /// Makes sure that what is open is what lies under the path. One of all stores, the poller's, puts aside what a
+    /// file that was replaced left behind; the others wait for that.
+    fn check(&mut self, puts_aside: bool) -> Result<(), Failure> {
+        let Some(now) = self.paths.look()? else {
+            return match self.files {
+                None if self.options.make == Make::File => self.connect(None),
+                _ => Err(self.missing()),
+            };
+        };
+        let Some(known) = self.files else { return self.connect(Some(now)) };
+        match known.fate(&now) {
+            Fate::Same if !self.suspect => {
+                self.files = Some(now); // a -wal may have come
+                Ok(())
+            }
+            Fate::Written if !self.suspect && self.is_sound()? => {
+                self.files = Some(now);
+                Ok(())
+            }
+            Fate::Stale if !puts_aside => {
+                let cause =
+                    format!("{} was replaced; what it left behind is being put aside", self.paths.main.display());
+                Err(Failure { fault: Fault::Other, cause })
+            }
+            Fate::Stale => {
+                self.put_aside(&known)?;
+                self.connect(Some(now))
+            }
+            _ => self.connect(Some(now)),
+        }
+    }
+
+    fn missing(&self) -> Failure {
+        let path = self.paths.main.display();
+        let cause = if self.files.is_some() {
+            format!("the database {path} is gone; put it back: while the hub runs, none is made in its place")
+        } else {
+            format!("there is no database {path}; make one with: alarm-hub init --db {path}")
+        };
+        Failure { fault: Fault::Missing, cause }
+    }
+
+    /// Whether the file, read anew, is still this database.
+    fn is_sound(&mut self) -> Result<bool, Failure> {
+        self.read_open(|opened, _| {
+            opened.connection.execute_batch("PRAGMA shrink_memory")?;
+            opened.connection.prepare_cached("SELECT max(seq) FROM alarm_log")?.query_row([], |_| Ok(()))?;
+            Ok(adopt::feed(&opened.connection)? == Some(opened.feed))
+        })
+    }
+
+    /// What lies beside the new file belongs to the one that is still open: it gets there, and then out of the way.
+    fn put_aside(&mut self, known: &Files) -> Result<(), Failure> {
+        if let Some(opened) = &self.open {
+            // At best it is complete now, wherever it was moved; at worst the -wal is there for whoever needs it.
+            let _ = opened.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        }
+        let path = self.paths.main.display();
+        let kept = self.paths.put_aside(known).map_err(|cause| Failure {
+            fault: Fault::Other,
+            cause: format!("{path} was replaced, and what it left behind cannot be put aside: {cause}"),
+        })?;
+        warn!(?kept, "the database was replaced; the -wal beside it belongs to the one before and was put aside");
+        Ok(())
+    }
+
+    /// Opens the file anew. What was open before stays until then, so that no other file gets its inode.
+    fn connect(&mut self, now: Option<Files>) -> Result<(), Failure> {
+        if let Some(before) = &self.open {
+            // Closing it must not write old pages into what lies there now.
+            let _ = before.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            self.suspect = true;
+        }
+        if now.is_some_and(|now| now.is_empty()) && self.options.make == Make::Nothing {
+            let cause = format!("{} is empty: it was truncated", self.paths.main.display());
+            return Err(Failure { fault: Fault::Unusable, cause });
+        }
+        let opened = connect(&self.options, now.is_none())?;
+        let files = self.paths.look()?;
+        if now.is_some_and(|now| !files.is_some_and(|files| files.is_same_as(&now))) {
+            let cause = format!("{} is being replaced", self.paths.main.display());
+            return Err(Failure { fault: Fault::Other, cause });
+        }
+        (self.open, self.files, self.suspect, self.reopened) = (Some(opened), files, false, true);
+        Ok(())
+    }
+
+    /// What is open, checked and adopted.
+    fn opened(&mut self) -> Result<&mut Opened, Failure> {
+        self.check(false)?;
+        self.keep_adopted()
+    }
+
+    /// Adopts the table again if anything was made or dropped in the database, as a migration does that rebuilds it.
+    fn keep_adopted(&mut self) -> Result<&mut Opened, Failure> {
+        let schema = self.read_open(|opened, _| {
+            opened.feed = adopt::feed(&opened.connection)?.unwrap_or(opened.feed);
+            number(&opened.connection, "PRAGMA schema_version")
+        })?;
+        let opened = self.open.as_mut().ok_or_else(not_open)?;
+        if schema != opened.schema {
+            let adopted = adopt::adopt(&mut opened.connection, &self.options)?;
+            (opened.feed, opened.table, opened.history) = (adopted.feed, adopted.table, adopted.history);
+            // As it was before: what was made meanwhile, here or elsewhere, is looked at next time.
+            (opened.schema, opened.version) = (schema, 0);
+        }
+        Ok(opened)
+    }
+
+    /// Checks, and reads.
     fn read<T>(
         &mut self,
         read: impl FnOnce(&mut Opened, &mut Reading<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         self.opened()?;
-        let Self { options, open: Some(opened), odd, .. } = self else {
-            return Err(Failure { fault: Fault::Other, cause: "the database is not open".to_owned() });
-        };
-        read(opened, &mut Reading { aliases: &options.aliases, odd }).map_err(|cause| failure(&cause))
+        self.read_open(read)
     }
 
-    /// Which languages the newest alarms have: asked once, then told by what is read.
+    /// Reads what is open, with what is needed to read rows.
+    fn read_open<T>(
+        &mut self,
+        read: impl FnOnce(&mut Opened, &mut Reading<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        let Self { options, open: Some(opened), odd, .. } = self else { return Err(not_open()) };
+        read(opened, &mut Reading { aliases: &options.aliases, odd }).map_err(|cause| {
+            let failure = failure(&cause);
+            // Damage may be mended in place: then only a new connection sees it.
+            self.suspect |= matches!(failure.fault, Fault::Unusable | Fault::Missing | Fault::Other);
+            failure
+        })
+    }
+
     fn note_languages(&mut self) -> Result<(), Failure> {
-        self.lately = self.read(|opened, reading| {
-            let mut newest = opened.connection.prepare(&format!(
+        let seen = self.read_open(|opened, reading| {
+            let mut newest = opened.connection.prepare_cached(&format!(
                 "SELECT DISTINCT a.lang FROM (SELECT alarm_id FROM alarm_index ORDER BY seq DESC LIMIT {RECENT}) AS i
                  CROSS JOIN alarm AS a ON {}",
                 opened.table.is_of("a", "i.alarm_id")
             ))?;
-            let mut lately = Lately::default();
+            let mut seen = Vec::new();
             let mut rows = newest.query([])?;
             while let Some(row) = rows.next()? {
-                if let Some(tag) = reading.aliases.tag(&row::text(row.get_ref(0)?).0) {
-                    lately.note(tag.primary());
+                if let Some(tag) = reading.aliases.tag(&row::text(row.get_ref(0)?).0)
+                    && !seen.contains(tag.primary())
+                {
+                    seen.push(tag.primary().clone());
                 }
             }
-            Ok(lately)
+            Ok(seen)
         })?;
+        self.recent = seen.into();
         Ok(())
     }
 }
 
-/// The languages that the newest [`RECENT`] alarms have.
-#[derive(Default)]
-struct Lately {
-    /// Each with the number of the last alarm that had it.
-    languages: Vec<(Primary, u64)>,
-    alarms: u64,
-}
-
-impl Lately {
-    fn note(&mut self, language: &Primary) {
-        match self.languages.iter_mut().find(|(known, _)| known == language) {
-            Some((_, last)) => *last = self.alarms,
-            None => self.languages.push((language.clone(), self.alarms)),
-        }
-    }
-
-    /// With the changes of a page as the newest ones.
-    fn after(&mut self, changes: &[Change]) -> Arc<[Primary]> {
-        for change in changes {
-            self.alarms += 1;
-            change.after.iter().filter_map(|row| row.tag.as_ref()).for_each(|tag| self.note(tag.primary()));
-        }
-        self.languages.retain(|(_, last)| last + u64::from(RECENT) > self.alarms);
-        self.languages.iter().map(|(language, _)| language.clone()).collect()
-    }
-}
-
 /// Opens the file and adopts its table: nothing is changed if that cannot be done.
-fn connect(options: &Options) -> Result<Opened, Failure> {
-    let path = options.path.display();
-    let exists = options.path.exists();
-    if !exists && options.make != Make::File {
-        let cause = format!("there is no database {path}; make one with: alarm-hub init --db {path}");
-        return Err(Failure { fault: Fault::Missing, cause });
-    }
-    if !exists {
+fn connect(options: &Options, create: bool) -> Result<Opened, Failure> {
+    if create {
         // SQLite would make it writable for its owner alone, whatever the umask allows.
+        let path = options.path.display();
         let made = std::fs::File::create_new(&options.path);
         made.map_err(|cause| Failure { fault: Fault::Missing, cause: format!("{path} cannot be made: {cause}") })?;
     }
@@ -212,7 +297,7 @@ fn connect(options: &Options) -> Result<Opened, Failure> {
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&options.path, flags)?;
         connection.busy_timeout(PATIENCE)?;
-        if !exists {
+        if create {
             connection.pragma_update(None, "journal_mode", "wal")?;
         }
         Ok(connection)
@@ -227,36 +312,90 @@ fn connect(options: &Options) -> Result<Opened, Failure> {
     Ok(Opened { connection, feed: adopted.feed, table: adopted.table, history: adopted.history, schema, version: 0 })
 }
 
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))
+}
+
+fn not_open() -> Failure {
+    Failure { fault: Fault::Other, cause: "the database is not open".to_owned() }
+}
+
 fn head(connection: &Connection) -> rusqlite::Result<u64> {
     let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'alarm_log'";
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
+impl Store {
+    /// Whether the log is the one that was read up to `after`, and goes on there; if not, the database gets a new name:
+    /// it was put back to what it was once, or to something else, and positions in it mean something else.
+    fn is_continued(&mut self, after: Position) -> Result<bool, Failure> {
+        let (reopened, last) = (self.reopened, self.last.take());
+        let continued = self.read_open(|opened, _| {
+            if opened.feed != after.feed {
+                return Ok(false);
+            }
+            let known = match &last {
+                Some(last) if reopened => read::knows(&opened.connection, last)?,
+                _ => true,
+            };
+            if known && head(&opened.connection)? >= after.seq {
+                return Ok(true);
+            }
+            let name = adopt::new_feed();
+            warn!(feed = %name, feed.before = %opened.feed, "the database was put back: it gets another name");
+            adopt::set_meta(&opened.connection, "feed", name.to_string())?;
+            opened.feed = name;
+            Ok(false)
+        });
+        self.last = last;
+        self.reopened &= continued.is_err();
+        continued
+    }
+
+    fn at_head(&mut self) -> Result<Position, Failure> {
+        self.read_open(|opened, _| Ok(Position { feed: opened.feed, seq: head(&opened.connection)? }))
+    }
+}
+
 impl Source for Store {
     fn open(&mut self) -> Result<Position, Failure> {
-        self.open = None;
-        let at = self.read(|opened, _| Ok(Position { feed: opened.feed, seq: head(&opened.connection)? }))?;
+        self.check(true)?;
+        self.keep_adopted()?;
         self.options.make = Make::Nothing;
         self.note_languages()?;
-        Ok(at)
+        self.at_head()
     }
 
     fn look(&mut self, after: Position, round: Option<Round>) -> Result<Look, Failure> {
-        let opened = self.opened()?;
-        let version = number(&opened.connection, "PRAGMA data_version").map_err(|cause| failure(&cause))?;
-        if version == opened.version && round.is_none() {
+        self.check(true)?;
+        let (version, seen) =
+            self.read_open(|opened, _| Ok((number(&opened.connection, "PRAGMA data_version")?, opened.version)))?;
+        if version == seen && round.is_none() {
             return Ok(Look::Nothing);
         }
-        match self.read(|opened, reading| read::page(opened, reading, after.seq, u64::MAX, round))? {
+        self.keep_adopted()?;
+        if !self.is_continued(after)? {
+            return self.at_head().map(Look::Replaced);
+        }
+        match self.read_open(|opened, reading| read::page(opened, reading, after.seq, u64::MAX, round))? {
             Some(mut batch) => {
-                batch.recent = self.lately.after(&batch.changes);
+                self.last = self.read_open(|opened, _| read::last(&opened.connection, batch.to))?;
+                self.note_languages()?;
+                batch.recent = self.recent.clone();
                 Ok(Look::News(batch))
             }
             None => {
                 // One page a look, and only when nothing else is to be done.
-                let done = self.read(|opened, _| chores::step(&mut opened.connection, &opened.table))?;
-                self.opened()?.version = if done { 0 } else { version };
-                Ok(Look::Nothing)
+                let done = self.read_open(|opened, _| {
+                    let done = chores::step(&mut opened.connection, &opened.table)?;
+                    opened.version = if done { 0 } else { version };
+                    Ok(done)
+                });
+                match done {
+                    // What cannot be written can be read all the same.
+                    Err(Failure { fault: Fault::Full | Fault::ReadOnly, .. }) | Ok(_) => Ok(Look::Nothing),
+                    Err(failure) => Err(failure),
+                }
             }
         }
     }
@@ -289,7 +428,7 @@ impl Archive for Store {
     }
 
     fn missing_triggers(&mut self) -> Result<Vec<String>, Failure> {
-        if self.open.is_none() {
+        if self.check(false).is_err() || self.open.is_none() {
             self.opened()?;
         }
         // As it is found: not made again before it is told.

@@ -69,7 +69,13 @@ fn version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     meta(connection, "schema")
 }
 
-/// A number of `hub_meta`.
+/// The database's name.
+pub(super) fn feed(connection: &Connection) -> rusqlite::Result<Option<FeedName>> {
+    let feed: Option<String> = meta(connection, "feed")?;
+    Ok(feed.and_then(|feed| u32::from_str_radix(&feed, 16).ok()).map(FeedName))
+}
+
+/// A value of `hub_meta`.
 pub(super) fn meta<T: rusqlite::types::FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
     let mut value = connection.prepare_cached("SELECT value FROM hub_meta WHERE key = ?1")?;
     value.query_row([key], |row| row.get(0)).optional()
@@ -146,7 +152,7 @@ const FORGET: &str = "alarm_hub_forget";
 
 /// What stands in an adopted table is history: it gets the places before the log begins. The number of its rows.
 fn begin(transaction: &Transaction<'_>, existed: bool) -> rusqlite::Result<i64> {
-    set_meta(transaction, "feed", new_feed())?;
+    set_meta(transaction, "feed", new_feed().to_string())?;
     let rows: i64 =
         if existed { transaction.query_row("SELECT count(*) FROM alarm", [], |row| row.get(0))? } else { 0 };
     transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'alarm_log'", [])?;
@@ -159,6 +165,6 @@ fn begin(transaction: &Transaction<'_>, existed: bool) -> rusqlite::Result<i64> 
 }
 
 /// A name that no other database has.
-pub(super) fn new_feed() -> String {
-    format!("{:08x}", u32::try_from(uuid::Uuid::new_v4().as_u128() >> 96).unwrap_or(1))
+pub(super) fn new_feed() -> FeedName {
+    FeedName(u32::try_from(uuid::Uuid::new_v4().as_u128() >> 96).unwrap_or(1))
 }

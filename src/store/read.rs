@@ -7,11 +7,11 @@ use std::{
 };
 
 use actors::alarm::{Batch, Change, Entry, Page, Position, Round, Translation, rows_at};
-use rusqlite::{CachedStatement, Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use tokio::time::Instant;
 
 use super::{
-    Opened, head, milliseconds,
+    Last, Opened, head, milliseconds,
     row::{Raw, Reading},
     table::Table,
 };
@@ -226,4 +226,20 @@ fn standing(opened: &Opened, reading: &mut Reading<'_>, from: u64, tail: u64) ->
     let round = Round { start: from, end: to };
     let seen = Instant::now();
     Ok(Batch { feed: opened.feed, from, to, round, changes, recent: Arc::new([]), seen, made: seen })
+}
+
+/// The last entry up to `seq`; `None`: the log has none.
+pub(super) fn last(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Last>> {
+    let mut last = connection
+        .prepare_cached("SELECT seq, alarm_id, at FROM alarm_log WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1")?;
+    last.query_row([seq], |row| Ok(Last { seq: row.get(0)?, id: row.get(1)?, at: row.get(2)? })).optional()
+}
+
+/// Whether the log has this entry, or has deleted it since.
+pub(super) fn knows(connection: &Connection, last: &Last) -> rusqlite::Result<bool> {
+    let mut entry = connection.prepare_cached("SELECT alarm_id IS ?2 AND at IS ?3 FROM alarm_log WHERE seq = ?1")?;
+    match entry.query_row(params![last.seq, last.id, last.at], |row| row.get(0)).optional()? {
+        Some(same) => Ok(same),
+        None => Ok(super::adopt::meta::<u64>(connection, "pruned")?.is_some_and(|pruned| pruned >= last.seq)),
+    }
 }

@@ -1,7 +1,57 @@
 //! What happens to databases: triggers that are gone, files that are replaced, damaged or held. Never silently old,
 //! never dead, and healed alone.
 
+use std::{fs, os::unix::fs::FileExt};
+
 use super::*;
+
+/// A stream whose reader wants Korean, after its hello.
+fn reader(hub: &Hub, user: &str) -> Stream {
+    let mut stream = hub.connect(user, "Accept-Language: ko\r\n");
+    assert_eq!(stream.event().0, "hello");
+    stream
+}
+
+/// The next event of this name; others, pings for example, are passed over.
+fn wait_for(stream: &mut Stream, name: &str) -> Value {
+    loop {
+        let (event, data) = stream.event();
+        if event == name {
+            return data;
+        }
+    }
+}
+
+fn insert(directory: &Path, id: &str) {
+    write(directory, &format!("INSERT INTO alarm (id, lang, message) VALUES ('{id}', 'ko', 'x')"));
+}
+
+/// Makes a database of another program, closed as it should be.
+fn make(directory: &Path, name: &str, rows: &str) {
+    let table = "CREATE TABLE alarm (id TEXT, lang TEXT, message TEXT, isn_dt TEXT, PRIMARY KEY (id, lang))";
+    write_python(
+        directory,
+        &format!("n = sqlite3.connect({name:?}); n.executescript({:?}); n.close()", format!("{table};{rows}")),
+    );
+}
+
+/// Whether the hub says that the database is well; if not, why.
+fn database(hub: &Hub) -> (bool, String) {
+    let (_, body) = get(&hub.address, "/readyz");
+    let ready: Value = serde_json::from_str(&body).expect("JSON");
+    let check = &ready["checks"]["database"];
+    (check["status"] == "ok", check["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Waits until the hub says that the database is not well.
+fn reason(hub: &Hub) -> String {
+    loop {
+        if let (false, reason) = database(hub) {
+            return reason;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 fn ids(stream: &mut Stream, count: usize) -> Vec<(String, String)> {
     let told = (0..count).map(|_| stream.event());
@@ -41,4 +91,157 @@ fn a_migration_that_rebuilds_the_table_loses_nothing() {
     );
     assert_eq!(ids(&mut stream, 1), told(&[("alarm", "5")]));
     assert_eq!(ids(&mut other, 3), told(&[("alarm", "3"), ("alarm", "4"), ("alarm", "5")]), "2 never was for other");
+}
+
+#[test]
+fn a_database_that_replaces_another_is_read_at_once_and_what_the_old_one_left_behind_is_put_aside() {
+    for stale in [true, false] {
+        let directory = TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let hub = Hub::start(directory.path(), &[]);
+        let mut stream = reader(&hub, "tiaz");
+        insert(directory.path(), "old");
+        assert_eq!(ids(&mut stream, 1), told(&[("alarm", "old")]));
+        make(directory.path(), "new.db", "INSERT INTO alarm VALUES (1, 'ko', 'history', NULL);");
+        assert!(path("alarms.db-wal").exists(), "the hub has the old one open");
+        if !stale {
+            fs::remove_file(path("alarms.db-wal")).unwrap();
+            fs::remove_file(path("alarms.db-shm")).unwrap();
+        }
+        fs::rename(path("new.db"), path("alarms.db")).unwrap();
+        wait_for(&mut stream, "reset");
+        insert(directory.path(), "2");
+        assert_eq!(ids(&mut stream, 1), told(&[("alarm", "2")]));
+        let mut fresh = hub.connect("other?history=9", "Accept-Language: ko\r\n");
+        assert_eq!(fresh.event().0, "hello");
+        assert_eq!(ids(&mut fresh, 2), told(&[("alarm", "1"), ("alarm", "2")]), "nothing of the old one");
+        let mut resumed = hub.connect("third", "Last-Event-ID: 00000001.1\r\n");
+        assert_eq!((resumed.event().0, resumed.event().0), ("hello".to_owned(), "reset".to_owned()));
+    }
+}
+
+#[test]
+fn a_deleted_database_is_missed_and_never_made_anew_and_goes_on_once_it_is_back() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let hub = Hub::start(directory.path(), &[]);
+    let mut stream = reader(&hub, "tiaz");
+    insert(directory.path(), "1");
+    fs::rename(path("alarms.db"), path("away.db")).unwrap();
+    assert_eq!(wait_for(&mut stream, "status")["source"], "down");
+    assert!(reason(&hub).contains("gone"));
+    assert!(!path("alarms.db").exists());
+    fs::rename(path("away.db"), path("alarms.db")).unwrap();
+    assert_eq!(wait_for(&mut stream, "status")["source"], "up");
+    insert(directory.path(), "2");
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "2")]), "the same database: no reset");
+
+    // With everything beside it, and another one in its place later.
+    make(directory.path(), "new.db", "");
+    for name in ["alarms.db", "alarms.db-wal", "alarms.db-shm"] {
+        fs::remove_file(path(name)).unwrap();
+    }
+    assert_eq!(wait_for(&mut stream, "status")["source"], "down");
+    fs::rename(path("new.db"), path("alarms.db")).unwrap();
+    wait_for(&mut stream, "reset");
+    insert(directory.path(), "3");
+    assert_eq!(wait_for(&mut stream, "alarm")["id"], "3");
+}
+
+#[test]
+fn a_damaged_database_is_told_and_goes_on_once_a_sound_one_is_there() {
+    let change = |file: &Path| fs::OpenOptions::new().write(true).open(file).unwrap();
+    let damages: [(&str, fn(&fs::File)); 3] = [
+        ("empty", |file| file.set_len(0).unwrap()),
+        ("malformed", |file| file.set_len(8_192).unwrap()),
+        ("not a database", |file| file.write_all_at(&[0xa5; 65_536], 0).unwrap()),
+    ];
+    for (said, damage) in damages {
+        let directory = TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        // With a rollback journal every commit is in the main file.
+        make(directory.path(), "alarms.db", "INSERT INTO alarm VALUES (1, 'ko', 'history', NULL);");
+        let hub = Hub::start(directory.path(), &["--db", "alarms.db"]);
+        let mut stream = reader(&hub, "tiaz");
+        fs::copy(path("alarms.db"), path("backup.db")).unwrap();
+        damage(&change(&path("alarms.db")));
+        assert_eq!(wait_for(&mut stream, "status")["source"], "down", "{said}");
+        let reason = reason(&hub);
+        assert!(reason.contains(said), "{reason}");
+        fs::rename(path("backup.db"), path("alarms.db")).unwrap();
+        assert_eq!(wait_for(&mut stream, "status")["source"], "up", "{said}");
+        insert(directory.path(), "2");
+        assert_eq!(ids(&mut stream, 1), told(&[("alarm", "2")]), "the same log goes on: no reset");
+    }
+}
+
+#[test]
+fn a_page_that_is_damaged_is_told_and_mended_in_place() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("alarms.db");
+    make(directory.path(), "alarms.db", "");
+    let hub = Hub::start(directory.path(), &["--db", "alarms.db"]);
+    let mut stream = reader(&hub, "tiaz");
+    insert(directory.path(), "1");
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "1")]));
+    let database = rusqlite::Connection::open(&file).unwrap();
+    let number = |sql: &str| database.query_row(sql, [], |row| row.get::<_, u64>(0)).unwrap();
+    let size = number("PRAGMA page_size");
+    let place = (number("SELECT rootpage FROM sqlite_master WHERE name = 'alarm_log'") - 1) * size;
+    drop(database);
+    let file = fs::OpenOptions::new().read(true).write(true).open(&file).unwrap();
+    let mut good = vec![0; size as usize];
+    file.read_exact_at(&mut good, place).unwrap();
+    file.write_all_at(&vec![0; size as usize], place).unwrap();
+    assert_eq!(wait_for(&mut stream, "status")["source"], "down");
+    let reason = reason(&hub);
+    assert!(reason.contains("malformed"), "{reason}");
+    file.write_all_at(&good, place).unwrap();
+    assert_eq!(wait_for(&mut stream, "status")["source"], "up");
+    insert(directory.path(), "2");
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "2")]));
+}
+
+#[test]
+fn a_database_that_is_put_back_to_what_it_was_voids_all_positions() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let hub = Hub::start(directory.path(), &[]);
+    let mut stream = reader(&hub, "tiaz");
+    insert(directory.path(), "1");
+    wait_for(&mut stream, "alarm");
+    write_python(directory.path(), "c.execute(\"VACUUM INTO 'backup.db'\")");
+    insert(directory.path(), "2");
+    insert(directory.path(), "3");
+    assert_eq!(ids(&mut stream, 2), told(&[("alarm", "2"), ("alarm", "3")]));
+    let position = stream.id.clone();
+    fs::rename(path("backup.db"), path("alarms.db")).unwrap();
+    wait_for(&mut stream, "reset");
+    for id in ["4", "5", "6"] {
+        insert(directory.path(), id);
+    }
+    assert_eq!(ids(&mut stream, 3), told(&[("alarm", "4"), ("alarm", "5"), ("alarm", "6")]));
+    // The head is beyond this position again, and it means something else.
+    let mut late = hub.connect("late", &format!("Accept-Language: ko\r\nLast-Event-ID: {position}\r\n"));
+    assert_eq!((late.event().0, late.event().0), ("hello".to_owned(), "reset".to_owned()));
+}
+
+#[test]
+fn a_log_that_goes_on_in_another_file_goes_on_for_its_readers() {
+    let directory = TempDir::new().unwrap();
+    let hub = Hub::start(directory.path(), &[]);
+    let mut stream = reader(&hub, "tiaz");
+    insert(directory.path(), "1");
+    wait_for(&mut stream, "alarm");
+    // Dumped and restored while the hub runs, and one more row before it is put in place.
+    write_python(
+        directory.path(),
+        "n = sqlite3.connect('new.db'); n.executescript('\\n'.join(c.iterdump()))\n\
+         n.execute(\"INSERT INTO alarm (id, lang, message) VALUES ('2', 'ko', 'x')\"); n.commit(); n.close()\n\
+         import os; os.rename('new.db', 'alarms.db')",
+    );
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "2")]));
+    write(directory.path(), "VACUUM");
+    insert(directory.path(), "3");
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "3")]));
 }
