@@ -66,16 +66,17 @@ CREATE TRIGGER IF NOT EXISTS alarm_hub_update AFTER UPDATE ON alarm
 WHEN OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang OR OLD.message IS NOT NEW.message
   OR OLD.isn_dt IS NOT NEW.isn_dt OR OLD.user_id IS NOT NEW.user_id
 BEGIN
-  INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
-  VALUES (CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id);
+  -- The new key first: an alarm whose row gets another language is never away.
   INSERT INTO alarm_log (alarm_id, lang, existed)
   SELECT CAST(NEW.id AS TEXT), NEW.lang, 0 WHERE OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang;
-  DELETE FROM alarm_index WHERE alarm_id = CAST(OLD.id AS TEXT) AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = OLD.id);
   INSERT INTO alarm_index (seq, alarm_id, user_id)
   SELECT (SELECT max(seq) FROM alarm_log), CAST(NEW.id AS TEXT), NEW.user_id
   WHERE OLD.id IS NOT NEW.id AND NEW.id IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM alarm_index WHERE alarm_id = CAST(NEW.id AS TEXT))
     AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = NEW.id AND lang IS NOT NEW.lang);
+  INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
+  VALUES (CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id);
+  DELETE FROM alarm_index WHERE alarm_id = CAST(OLD.id AS TEXT) AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = OLD.id);
   INSERT INTO alarm_audience (user_id, seq)
   SELECT NEW.user_id, i.seq FROM alarm_index AS i
   WHERE i.alarm_id = CAST(NEW.id AS TEXT) AND i.user_id IS NOT NEW.user_id

@@ -71,8 +71,19 @@ pub struct Change {
     pub before: Vec<Translation>,
     /// Its rows when the round ended, by their `lang`.
     pub after: Vec<Translation>,
-    /// When it last came into sight, for each user that a row names and for everybody else (`None`).
-    arrivals: Vec<(Option<Arc<str>>, Option<u64>)>,
+    /// The first entry of this alarm in the round.
+    first: u64,
+    /// When it came into sight and went out of it, for each user that a row names and for everybody else (`None`).
+    sights: Vec<Sight>,
+}
+
+#[derive(Clone, Debug)]
+struct Sight {
+    user: Option<Arc<str>>,
+    /// When it last came into sight.
+    arrived: Option<u64>,
+    /// When it first went out of sight.
+    left: Option<u64>,
 }
 
 impl Meaning {
@@ -84,13 +95,17 @@ impl Meaning {
 }
 
 /// What a change means to one user, whatever that user's language.
+///
+/// Its `seq` is the place in the round where it is told, with what the alarm is at the end of the round. A reader that
+/// is cut off before it and comes back there is told from what the alarm was at that place: so that nothing is missed,
+/// nothing of what is told may lie before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// It came into sight at this `seq`.
     Arrived(u64),
-    /// It was and is in sight; something of it may differ. The `seq` of its last change.
+    /// It was and is in sight; something of it may differ since this `seq`, its first change.
     Stayed(u64),
-    /// It went out of sight; the `seq` of its last change.
+    /// It went out of sight, at this `seq` first.
     Left(u64),
 }
 
@@ -99,6 +114,7 @@ impl Change {
     ///
     /// `entries` are all of this alarm's in the round, in order, at least one; `after` are its rows at the end of it.
     pub fn new(id: Arc<str>, entries: &[Entry], mut after: Vec<Translation>) -> Self {
+        let first = entries.first().map_or(0, |entry| entry.seq);
         let last = entries.last().map_or(0, |entry| entry.seq);
         let mut rows = rows_before(entries, &after);
         let mut before: Vec<Translation> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
@@ -114,7 +130,7 @@ impl Change {
             rows.iter().filter_map(|(_, row)| row.as_ref()).any(|row| row.audience.is_none() || row.audience == *user)
         };
         let mut seen: Vec<bool> = users.iter().map(|user| in_sight(&rows, user)).collect();
-        let mut arrivals: Vec<(Option<Arc<str>>, Option<u64>)> = users.into_iter().map(|user| (user, None)).collect();
+        let mut sights: Vec<Sight> = users.into_iter().map(|user| Sight { user, arrived: None, left: None }).collect();
         for (index, entry) in entries.iter().enumerate() {
             let row_after = entries[index + 1..]
                 .iter()
@@ -123,36 +139,33 @@ impl Change {
             if let Some(slot) = rows.iter_mut().find(|(lang, _)| *lang == entry.lang) {
                 slot.1 = row_after;
             }
-            for ((user, arrived), seen) in arrivals.iter_mut().zip(&mut seen) {
-                let now = in_sight(&rows, user);
-                if now && !*seen {
-                    *arrived = Some(entry.seq);
+            for (sight, seen) in sights.iter_mut().zip(&mut seen) {
+                let now = in_sight(&rows, &sight.user);
+                match (*seen, now) {
+                    (false, true) => sight.arrived = Some(entry.seq),
+                    (true, false) => sight.left = sight.left.or(Some(entry.seq)),
+                    _ => {}
                 }
                 *seen = now;
             }
         }
         sort(&mut before);
         sort(&mut after);
-        Self { id, last, before, after, arrivals }
+        Self { id, last, before, after, first, sights }
     }
 
     /// An alarm that the log no longer (or never) tells of: it is simply there, since `seq`.
     pub fn standing(id: Arc<str>, seq: u64, mut rows: Vec<Translation>) -> Self {
         sort(&mut rows);
-        let mut arrivals = vec![(None, None)];
-        for row in &rows {
-            match &row.audience {
-                None => arrivals[0].1 = Some(seq),
-                Some(user) if arrivals.iter().all(|(named, _)| named.as_ref() != Some(user)) => {
-                    arrivals.push((Some(user.clone()), Some(seq)));
-                }
-                Some(_) => {}
+        let sight = |user: Option<Arc<str>>, arrived| Sight { user, arrived, left: None };
+        let for_everyone = rows.iter().any(|row| row.audience.is_none());
+        let mut sights = vec![sight(None, for_everyone.then_some(seq))];
+        for user in rows.iter().filter_map(|row| row.audience.as_ref()).filter(|_| !for_everyone) {
+            if sights.iter().all(|named| named.user.as_ref() != Some(user)) {
+                sights.push(sight(Some(user.clone()), Some(seq)));
             }
         }
-        if arrivals[0].1.is_some() {
-            arrivals.truncate(1);
-        }
-        Self { id, last: seq, before: Vec::new(), after: rows, arrivals }
+        Self { id, last: seq, before: Vec::new(), after: rows, first: seq, sights }
     }
 
     /// What this change means to `user`; `None`: nothing, it never was in sight.
@@ -169,19 +182,19 @@ impl Change {
         let sees = |rows: &[Translation]| {
             rows.iter().any(|row| row.audience.is_none() || user.is_some_and(|user| row.is_for(user)))
         };
-        let named = |user| self.arrivals.iter().find(|(named, _)| named.as_deref() == Some(user));
-        let arrived = user.and_then(named).or_else(|| self.arrivals.first()).and_then(|(_, arrived)| *arrived);
-        match (arrived, sees(&self.before), sees(&self.after)) {
+        let named = |user| self.sights.iter().find(|sight| sight.user.as_deref() == Some(user));
+        let mine = user.and_then(named).or(self.sights.first())?;
+        match (mine.arrived, sees(&self.before), sees(&self.after)) {
             (Some(seq), _, true) => Some(Meaning::Arrived(seq)),
-            (None, _, true) => Some(Meaning::Stayed(self.last)),
-            (_, true, false) => Some(Meaning::Left(self.last)),
+            (None, _, true) => Some(Meaning::Stayed(self.first)),
+            (_, true, false) => Some(Meaning::Left(mine.left.unwrap_or(self.last))),
             (_, false, false) => None,
         }
     }
 
     /// The users that a row of it names, now or before.
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.arrivals.iter().filter_map(|(user, _)| user.as_ref())
+        self.sights.iter().filter_map(|sight| sight.user.as_ref())
     }
 }
 

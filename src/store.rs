@@ -8,7 +8,7 @@ use std::{
 
 use actors::{
     alarm::{Archive, Failure, Fault, FeedName, History, Look, Page, Position, Refusal, Round, Source, Write, Written},
-    language::{Aliases, Primary},
+    language::Aliases,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ mod history;
 pub mod inspect;
 mod prune;
 mod read;
+mod recent;
 mod row;
 pub mod send;
 mod table;
@@ -28,17 +29,19 @@ mod ticket;
 mod write;
 
 use file::{Fate, Files, Paths};
+use recent::Recent;
 use row::{Oddities, Raw, Reading};
 use table::Table;
 
 /// How long another program may hold the database before that is a [`Failure`].
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Entries of the log in a page, at most; what belongs together in three of them is never parted.
+const PAGE: usize = 2_000;
+const PAGE_MIN: usize = 4;
+
 /// How long opening may take care of [`chores`], so that a small table is ready at once.
 const CHORES_AT_ONCE: Duration = Duration::from_millis(100);
-
-/// How many of the newest alarms tell which languages the table lately had.
-const RECENT: u32 = 200;
 
 /// What is made if it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +77,11 @@ pub struct Store {
     /// What is open is not to be trusted any more: it only keeps its inode from being given to another file.
     suspect: bool,
     odd: Oddities,
-    recent: Arc<[Primary]>,
+    recent: Recent,
     /// The entry of the log that was read last, and whether the database was opened since.
     last: Option<Last>,
     reopened: bool,
+    page: usize,
 }
 
 struct Opened {
@@ -124,10 +128,16 @@ impl Store {
             files: None,
             suspect: false,
             odd: Oddities::default(),
-            recent: Arc::new([]),
+            recent: Recent::default(),
             last: None,
             reopened: false,
+            page: PAGE,
         }
+    }
+
+    /// Reads so many entries of the log at once, at most: what is told must not depend on it.
+    pub fn with_pages_of(self, entries: usize) -> Self {
+        Self { page: entries.max(PAGE_MIN), ..self }
     }
 
     /// Makes sure that what is open is what lies under the path. One of all stores, the poller's, puts aside what a
@@ -253,8 +263,8 @@ impl Store {
         &mut self,
         read: impl FnOnce(&mut Opened, &mut Reading<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
-        let Self { options, open: Some(opened), odd, .. } = self else { return Err(not_open()) };
-        read(opened, &mut Reading { aliases: &options.aliases, odd }).map_err(|cause| {
+        let Self { options, open: Some(opened), odd, page, .. } = self else { return Err(not_open()) };
+        read(opened, &mut Reading { aliases: &options.aliases, odd, page: *page }).map_err(|cause| {
             let failure = failure(&cause);
             // Damage may be mended in place: then only a new connection sees it.
             self.suspect |= matches!(failure.fault, Fault::Unusable | Fault::Missing | Fault::Other);
@@ -262,25 +272,9 @@ impl Store {
         })
     }
 
+    /// Finds out which languages the newest alarms are in.
     fn note_languages(&mut self) -> Result<(), Failure> {
-        let seen = self.read_open(|opened, reading| {
-            let mut newest = opened.connection.prepare_cached(&format!(
-                "SELECT DISTINCT a.lang FROM (SELECT alarm_id FROM alarm_index ORDER BY seq DESC LIMIT {RECENT}) AS i
-                 CROSS JOIN alarm AS a ON {}",
-                opened.table.is_of("a", "i.alarm_id")
-            ))?;
-            let mut seen = Vec::new();
-            let mut rows = newest.query([])?;
-            while let Some(row) = rows.next()? {
-                if let Some(tag) = reading.aliases.tag(&row::text(row.get_ref(0)?).0)
-                    && !seen.contains(tag.primary())
-                {
-                    seen.push(tag.primary().clone());
-                }
-            }
-            Ok(seen)
-        })?;
-        self.recent = seen.into();
+        self.recent = self.read_open(|opened, reading| Recent::read(opened, reading.aliases))?;
         Ok(())
     }
 }
@@ -380,8 +374,7 @@ impl Source for Store {
         match self.read_open(|opened, reading| read::page(opened, reading, after.seq, u64::MAX, round))? {
             Some(mut batch) => {
                 self.last = self.read_open(|opened, _| read::last(&opened.connection, batch.to))?;
-                self.note_languages()?;
-                batch.recent = self.recent.clone();
+                batch.recent = self.recent.note(&batch.changes);
                 Ok(Look::News(batch))
             }
             None => {

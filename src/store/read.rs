@@ -16,9 +16,6 @@ use super::{
     table::Table,
 };
 
-/// Entries of the log in a page, at most.
-const PAGE: usize = 2_000;
-
 /// Bytes of text in a page, at most; but one alarm at least.
 const BYTES_MAX: usize = 8 << 20;
 
@@ -119,12 +116,12 @@ pub(super) fn page(
         return Ok(None);
     }
     // What is scanned for the page is then all that there is of its alarms.
-    let whole = from == round.start && round.end == head && head - from < PAGE as u64;
+    let whole = from == round.start && round.end == head && head - from < reading.page as u64;
     let mut touched = transaction.prepare_cached(
         "SELECT alarm_id, seq, existed, lang, message, isn_dt, user_id, at FROM alarm_log
          WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
     )?;
-    let mut rows = touched.query(params![from, round.end, PAGE])?;
+    let mut rows = touched.query(params![from, round.end, reading.page])?;
     let mut order: Vec<(Raw, Arc<str>, u64)> = Vec::new();
     let mut scanned: HashMap<Arc<str>, Entries> = HashMap::new();
     let (mut count, mut newest, mut made) = (0, [(from, 0); 3], i64::MAX);
@@ -146,7 +143,7 @@ pub(super) fn page(
         }
     }
     let mut to = match newest {
-        _ if count < PAGE => round.end,
+        _ if count < reading.page => round.end,
         // A page does not end within a REPLACE that is told in three entries.
         [(_, 2), (before, _), _] | [(_, 1), (_, 2), (before, _)] => before,
         [(last, _), ..] => last,
@@ -207,9 +204,10 @@ fn standing(opened: &Opened, reading: &mut Reading<'_>, from: u64, tail: u64) ->
     let transaction = opened.connection.unchecked_transaction()?;
     let mut index = transaction
         .prepare_cached("SELECT alarm_id, seq FROM alarm_index WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")?;
-    let places: Vec<(Raw, u64)> =
-        index.query_map(params![from, tail, PAGE], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-    let mut to = places.last().filter(|_| places.len() == PAGE).map_or(tail, |(_, seq)| *seq);
+    let places: Vec<(Raw, u64)> = index
+        .query_map(params![from, tail, reading.page], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut to = places.last().filter(|_| places.len() == reading.page).map_or(tail, |(_, seq)| *seq);
     let mut alarms = Alarms::new(&transaction, &opened.table)?;
     let (mut changes, mut bytes) = (Vec::with_capacity(places.len()), 0);
     for (id, seq) in places {

@@ -103,6 +103,8 @@ impl Oddities {
 pub(super) struct Reading<'a> {
     pub(super) aliases: &'a Aliases,
     pub(super) odd: &'a mut Oddities,
+    /// Entries of the log in a page, at most.
+    pub(super) page: usize,
 }
 
 impl Reading<'_> {

@@ -151,7 +151,8 @@ fn a_deleted_database_is_missed_and_never_made_anew_and_goes_on_once_it_is_back(
 #[test]
 fn a_damaged_database_is_told_and_goes_on_once_a_sound_one_is_there() {
     let change = |file: &Path| fs::OpenOptions::new().write(true).open(file).unwrap();
-    let damages: [(&str, fn(&fs::File)); 3] = [
+    type Damage = fn(&fs::File);
+    let damages: [(&str, Damage); 3] = [
         ("empty", |file| file.set_len(0).unwrap()),
         ("malformed", |file| file.set_len(8_192).unwrap()),
         ("not a database", |file| file.write_all_at(&[0xa5; 65_536], 0).unwrap()),

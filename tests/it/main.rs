@@ -16,6 +16,7 @@ mod readme;
 mod reload;
 mod server;
 mod store;
+mod store_model;
 mod tls;
 mod user_session;
 mod watch;

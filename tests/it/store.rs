@@ -107,7 +107,7 @@ fn a_replaced_alarm_is_exactly_what_was_said_and_was_never_away() {
     let page = store.page(Position { seq: 2, ..at }, None, None).unwrap();
     assert_eq!(
         page.batch.changes[0].meaning_for("tiaz"),
-        Some(actors::alarm::Meaning::Stayed(at.seq)),
+        Some(actors::alarm::Meaning::Stayed(3)),
         "a reader is told that it changed, not that it is new"
     );
     assert!(matches!(write(&mut store, Write::Clear("1".to_owned())), Ok(Written::Done(_))));
