@@ -37,7 +37,10 @@ use ractor::{ActorRef, RpcReplyPort, rpc::CallResult};
 use tokio::sync::watch;
 use warp::{
     Filter, Reply,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{self, Entry},
+    },
     reply::Response,
 };
 
@@ -250,24 +253,38 @@ pub fn routes(api: watch::Receiver<Api>) -> impl Filter<Extract = (Response,), E
         .and(warp::path::full())
         .and(warp::query::raw().or_else(|_| async { Ok::<_, Infallible>((String::new(),)) }))
         .and(warp::header::headers_cloned())
+        .and(host())
         .and(warp::ext::optional())
         .and(warp::ext::optional())
         .and(body());
-    request.then(move |method, path: warp::path::FullPath, query, headers, remote, excess, body| {
-        let api = api.borrow().clone();
-        async move {
-            let head = method == Method::HEAD;
-            let method = if head { Method::GET } else { method };
-            let request = Request { method, head, query, headers, remote, excess };
-            let answer = answer(&api, path.as_str(), &request, body).await;
-            let mut response = answer.unwrap_or_else(|problem| problem.response(&api.base));
-            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                audit::refused(&request, path.as_str(), response.status());
+    request.then(
+        move |method, path: warp::path::FullPath, query, mut headers: HeaderMap, host, remote, excess, body| {
+            let api = api.borrow().clone();
+            async move {
+                if let (Some(host), Entry::Vacant(vacant)) = (host, headers.entry(header::HOST)) {
+                    vacant.insert(host);
+                }
+                let head = method == Method::HEAD;
+                let method = if head { Method::GET } else { method };
+                let request = Request { method, head, query, headers, remote, excess };
+                let answer = answer(&api, path.as_str(), &request, body).await;
+                let mut response = answer.unwrap_or_else(|problem| problem.response(&api.base));
+                if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                    audit::refused(&request, path.as_str(), response.status());
+                }
+                site::share(&api, &request, &mut response);
+                response
             }
-            site::share(&api, &request, &mut response);
-            response
-        }
-    })
+        },
+    )
+}
+
+/// The host as HTTP/2 names it (RFC 9113 §8.3.1), which has no such header.
+fn host() -> impl Filter<Extract = (Option<HeaderValue>,), Error = Infallible> + Copy {
+    let value = |host: warp::host::Authority| HeaderValue::from_str(host.as_str()).ok();
+    let host = warp::host::optional().map(move |host: Option<_>| host.and_then(value));
+    // It is refused to who sends two that differ; the header counts then.
+    host.or_else(|_| async { Ok::<_, Infallible>((None,)) })
 }
 
 /// The body as a stream, whatever the method.

@@ -25,7 +25,7 @@ start() {
 
 # judge CHECK... -- ARGUMENT...
 judge() {
-  .venv/bin/st run "$url/openapi.yaml" --url "$url" --no-color --max-examples "${examples}" --workers 2 \
+  .venv/bin/st run "$url/openapi.yaml" --url "$url" --no-color --max-examples "${examples}" --workers 1 \
     --exclude-path '/connection/{user}' --continue-on-failure --request-timeout 20 "$@"
 }
 

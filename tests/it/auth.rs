@@ -217,6 +217,17 @@ fn a_ticket_opens_one_stream_of_its_user_and_brings_its_page_back_also_after_a_r
 }
 
 #[test]
+fn a_ticket_that_was_not_used_in_time_opens_nothing() {
+    let directory = TempDir::new().unwrap();
+    let hub = guarded(directory.path(), &[]);
+    let bought = hub.ask("POST", "/users/alice/ticket", &bearer("alice", ""), b"");
+    let ticket = bought.json()["ticket"].as_str().unwrap_or_else(|| panic!("{bought:?}")).to_owned();
+    write(directory.path(), "UPDATE hub_ticket SET until = until - 31000"); // as if so many milliseconds had passed
+    let late = hub.get(&format!("/connection/alice?ticket={ticket}"), "");
+    assert!(late.is(401, "no-token"), "{late:?}");
+}
+
+#[test]
 fn what_a_ticket_opened_ends_with_the_token_that_bought_it() {
     let directory = TempDir::new().unwrap();
     let hub = guarded(directory.path(), &[]);

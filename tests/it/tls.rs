@@ -137,3 +137,23 @@ fn a_certificate_that_cannot_be_used_is_refused_at_the_start_with_what_would_be_
     fs::set_permissions(directory.join("hub.key"), Permissions::from_mode(0o640)).unwrap();
     assert!(refused(&TLS).contains("chmod 600 hub.key"));
 }
+
+#[test]
+fn the_host_of_a_request_is_known_whatever_the_version() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    certificate(directory);
+    let hub = Hub::start(directory, &TLS);
+    let own = format!("Origin: https://{}", hub.address);
+    for version in ["--http1.1", "--http2"] {
+        let status = |more: &[&str]| {
+            let url = format!("https://{}/users/a/alarms", hub.address);
+            let arguments = ["-sS", version, "--cacert", "hub.pem", "-o", "/dev/null", "-w", "%{http_code}", &url];
+            let asked = Command::new("curl").args(arguments).args(more).current_dir(directory).output().unwrap();
+            String::from_utf8(asked.stdout).unwrap()
+        };
+        assert_eq!(status(&["-H", &own]), "200", "{version}: its own page");
+        assert_eq!(status(&["-H", "Origin: https://evil.example"]), "403", "{version}");
+        assert_eq!(status(&["-H", "Host: evil.example"]), "421", "{version}");
+    }
+}
