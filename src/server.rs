@@ -247,3 +247,34 @@ fn poll_accept(listeners: &[TcpListener], context: &mut Context<'_>) -> Poll<io:
     }
     Poll::Pending
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_inherits_what_its_listener_has_and_one_that_takes_nothing_is_given_up() {
+        let times = Times { unread: Duration::from_millis(800), ..Times::default() };
+        let listener = listen("127.0.0.1:0".parse().unwrap(), times).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut served, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&served);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(times.unread));
+        assert_eq!(socket.send_buffer_size().unwrap(), 2 * SEND_BUFFER as usize);
+        let too_much = vec![0; 16 << 20];
+        let written = timeout(Duration::from_secs(60), served.write_all(&too_much)).await.expect("it is given up");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(client);
+    }
+
+    #[test]
+    fn there_are_no_more_seats_than_descriptors() {
+        let limit = usize::try_from(rlimit::Resource::NOFILE.get_soft().unwrap()).unwrap();
+        assert_eq!(room(5).0, 5);
+        let (all, reserve) = room(usize::MAX);
+        assert!(all + reserve + DESCRIPTORS <= limit, "{all} {reserve} {limit}");
+    }
+}

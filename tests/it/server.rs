@@ -4,7 +4,9 @@ use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{IpAddr, TcpStream, UdpSocket},
+    path::Path,
     process::{Command, Stdio},
+    sync::mpsc::{RecvTimeoutError, sync_channel},
     time::{Duration, Instant},
 };
 
@@ -240,27 +242,73 @@ fn an_address_has_so_many_connections_and_requests_and_no_more() {
     assert!(streams.iter_mut().all(|stream| stream.event().0 == "hello"), "a trusted proxy is exempt");
 }
 
+/// Alarms that fill every buffer on the way, and their ids.
+fn burst(directory: &Path) -> Vec<Value> {
+    let rows = "[(str(i), 'ko', 'x' * 60000) for i in range(200)]";
+    write_python(
+        directory,
+        &format!("c.executemany('INSERT INTO alarm (id, lang, message) VALUES (?, ?, ?)', {rows})"),
+    );
+    (0..200).map(|id| Value::String(id.to_string())).collect()
+}
+
+fn ids(stream: &mut Stream) -> Vec<Value> {
+    (0..200).map(|_| stream.event().1["id"].clone()).collect()
+}
+
 #[test]
-fn a_client_that_never_reads_is_cut_once_its_user_is_elsewhere_and_costs_nobody_anything() {
+fn clients_that_read_nothing_or_next_to_nothing_are_cut_and_cost_nobody_anything() {
     let directory = TempDir::new().unwrap();
     let hub = Hub::start(directory.path(), &["--queue", "16"]);
     let before = hub.sockets();
-    let mut deaf = hub.socket();
-    deaf.write_all(b"GET /connection/deaf HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n").unwrap();
-    let mut other = hub.connect("other", "");
-    assert_eq!(other.event().0, "hello");
-    until("both are there", || hub.sockets() == before + 2);
-    let burst = "c.executemany('INSERT INTO alarm (id, lang, message) VALUES (?, ?, ?)',
-        [(str(i), 'ko', 'x' * 60000) for i in range(400)])";
-    write_python(directory.path(), burst);
-    let told = |stream: &mut Stream| (0..400).map(|_| stream.event().1["id"].clone()).collect::<Vec<_>>();
-    let everything: Vec<Value> = (0..400).map(|id| Value::String(id.to_string())).collect();
-    assert_eq!(told(&mut other), everything, "whoever reads has it all");
-    until("the deaf one is gone", || hub.sockets() == before + 1);
-    drop(deaf);
-    let mut back = hub.connect("deaf?history=400", "Accept: text/event-stream\r\n");
-    assert_eq!(back.event().0, "hello");
-    assert_eq!(told(&mut back), everything, "once it reads, it gets everything");
+    let [mut deaf, mut slow, mut other] = ["deaf", "slow", "other"].map(|user| hub.connect(user, ""));
+    for stream in [&mut deaf, &mut slow, &mut other] {
+        assert_eq!(stream.event().0, "hello");
+    }
+    assert_eq!(hub.sockets(), before + 3);
+    let mut trickle = slow.lines.get_ref().try_clone().unwrap();
+    let (stop, stopped) = sync_channel::<()>(0);
+    let reads = std::thread::spawn(move || {
+        let goes_on = || stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout);
+        while goes_on() && trickle.read(&mut [0]).is_ok_and(|read| read == 1) {}
+    });
+    let everything = burst(directory.path());
+    assert_eq!(ids(&mut other), everything, "whoever reads has it all");
+    until("the others are gone", || hub.sockets() == before + 1);
+    drop(stop);
+    reads.join().unwrap();
+    for (user, id) in [("deaf", deaf.id), ("slow", slow.id)] {
+        let mut back = hub.connect(user, &format!("Last-Event-ID: {id}\r\n"));
+        assert_eq!(back.event().0, "hello");
+        assert_eq!(ids(&mut back), everything, "once it reads, it gets everything");
+    }
+}
+
+#[test]
+fn a_client_that_is_stopped_and_goes_on_has_every_alarm_once() {
+    let directory = TempDir::new().unwrap();
+    let hub = Hub::start(directory.path(), &["--queue", "16"]);
+    let before = hub.sockets();
+    let url = format!("http://{}", hub.address);
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_alarm-hub"))
+        .args(["tail", "--user", "tiaz", "--url", &url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    until("it is connected", || hub.sockets() == before + 1);
+    write(directory.path(), "INSERT INTO alarm (id, lang, message) VALUES ('first', 'ko', 'x')");
+    let mut id = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["id"].clone();
+    assert_eq!(id(), "first");
+    let signal = |name: &str| Command::new("kill").args([name, &tail.id().to_string()]).status();
+    assert!(signal("-STOP").unwrap().success());
+    let everything = burst(directory.path());
+    until("the hub has given up on it", || hub.sockets() == before);
+    assert!(signal("-CONT").unwrap().success());
+    assert_eq!((0..200).map(|_| id()).collect::<Vec<_>>(), everything);
+    assert!(signal("-KILL").unwrap().success());
+    tail.wait().unwrap();
 }
 
 #[test]
