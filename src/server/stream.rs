@@ -19,7 +19,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     Response,
     body::Body,
-    header::{CONNECTION, DATE, TRANSFER_ENCODING},
+    header::{DATE, TRANSFER_ENCODING},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -49,7 +49,9 @@ pub async fn write<I: AsyncRead + AsyncWrite + Unpin>(io: I, stream: Stream) -> 
         out.extend_from_slice(b"\r\n");
     }
     let now = httpdate::fmt_http_date(SystemTime::now());
-    let _ = write!(out, "{DATE}: {now}\r\n{TRANSFER_ENCODING}: chunked\r\n{CONNECTION}: close\r\n\r\n"); // as above
+    // No `Connection: close`, though nothing comes after it: some clients (undici) then take a stream that broke off for
+    // one that ended as it should.
+    let _ = write!(out, "{DATE}: {now}\r\n{TRANSFER_ENCODING}: chunked\r\n\r\n"); // as above
     drop(parts);
     let mut writer = Writer { io, body, out, sent: 0, ends: false };
     let mut cut = stream.cut;
