@@ -2,11 +2,12 @@
 RUNS ?= 100
 MINUTES ?= 20
 
-# Formatting, lints, then every test: Rust, sockets, client libraries.
+# Formatting, lints, then every test: Rust, sockets, client libraries, browsers.
 test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	cargo test --workspace --all-features
+	npm --prefix tests/browser test
 
 # What the tests need beside Rust: Debian's packages, Python's, npm's.
 setup:
