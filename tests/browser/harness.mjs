@@ -177,6 +177,8 @@ export const text = (page, selector) => page.$eval(selector, (element) => elemen
  */
 export class Way {
   mode = "pass";
+  /** Seconds that an answer with a status asks to wait. */
+  retryAfter = 0;
   seen = [];
   #server;
   #open = new Set();
@@ -201,7 +203,10 @@ export class Way {
       header: request.headers["last-event-id"],
     });
     const { mode } = this;
-    if (typeof mode === "number") return response.writeHead(mode, { "Content-Type": "text/html" }).end("<p>No.</p>");
+    if (typeof mode === "number") {
+      const headers = { "Content-Type": "text/html", ...(this.retryAfter && { "Retry-After": this.retryAfter }) };
+      return response.writeHead(mode, headers).end("<p>No.</p>");
+    }
     this.#open.add(response);
     response.on("close", () => this.#open.delete(response));
     if (mode === "stall") return;

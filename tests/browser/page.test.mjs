@@ -21,6 +21,7 @@ for (const name of BROWSERS) {
       user = `u${++count}`;
       way.seen = [];
       way.mode = "pass";
+      way.retryAfter = 0;
     });
     afterEach(async () => {
       const pages = await browser.pages();
@@ -159,6 +160,35 @@ for (const name of BROWSERS) {
         return document.querySelector("alarm-list").dataset.state === "live";
       });
       await shows(shown, english(1));
+    });
+
+    test("pauses grow from one second at most to half a minute at most, and are never shorter than the hub asked", async () => {
+      const shown = await live();
+      await shown.evaluate(() => (Math.random = () => 1));
+      way.mode = 503;
+      way.cut();
+      await until(shown, () => document.querySelector("alarm-list").client.detail.status === 503);
+      const pause = () =>
+        shown.evaluate(async () => {
+          const { client } = document.querySelector("alarm-list");
+          client.start();
+          for (;;) {
+            const { detail } = await new Promise((told) => client.addEventListener("state", told, { once: true }));
+            if (detail.retryAt) return Math.round((detail.retryAt - Date.now()) / 1000);
+          }
+        });
+      const pauses = [];
+      for (let i = 0; i < 6; i++) pauses.push(await pause());
+      for (const [i, pause] of pauses.slice(1).entries()) assert.equal(pause, Math.min(30, 2 * pauses[i]), String(pauses));
+      assert.equal(pauses.at(-1), 30);
+      await shown.evaluate(() => (Math.random = () => 0));
+      const least = await pause();
+      assert.ok(least >= 1 && least <= 3, `what the stream asked for with retry is kept: ${least}`);
+      way.retryAfter = 45;
+      assert.equal(await pause(), 45);
+      way.mode = "pass";
+      await press(shown, ".alarm-connect");
+      await state(shown, "live");
     });
 
     test("a path that went silent is noticed though nothing was closed", async () => {
@@ -317,6 +347,29 @@ for (const name of BROWSERS) {
       assert.equal(await shown.$eval("#notify", (button) => button.ariaPressed), "false");
     });
 
+    const cannotAllow = name !== "chrome" && "puppeteer cannot allow notifications in Firefox";
+    test("a notification tells of alarms while nobody looks at the page", { skip: cannotAllow }, async () => {
+      await browser.defaultBrowserContext().overridePermissions(way.url, ["notifications"]);
+      const shown = await live("lang=ko");
+      await shown.evaluate(() => {
+        window.told = [];
+        window.Notification = class extends Notification {
+          constructor(title, options) {
+            super(title, options);
+            window.told.push([title, options.body, options.lang]);
+          }
+        };
+      });
+      await shown.bringToFront();
+      await shown.click("#notify");
+      await until(shown, () => document.querySelector("#notify").ariaPressed === "true");
+      await (await browser.newPage()).bringToFront();
+      await until(shown, () => !document.hasFocus());
+      await send(1);
+      await until(shown, () => window.told.length > 0);
+      assert.deepEqual(await shown.evaluate(() => window.told), [["새 알림 1건", `알림 ${user}-1`, "ko"]]);
+    });
+
     test("nothing is cut off at 320 pixels", async () => {
       await hub.send({ "en-US": `wide ${"w".repeat(300)}` }, { user });
       const shown = await page();
@@ -351,6 +404,30 @@ for (const name of BROWSERS) {
       await state(kept, "superseded");
       await send(1);
       await shows(newer, english(1));
+    });
+
+    test("what comes while the list is being fetched is neither lost nor twice, nor told by what was fetched before", async () => {
+      const shown = await live();
+      const result = await shown.evaluate(async () => {
+        const { AlarmModel } = await import("/assets/alarm-model.js");
+        const alarm = (id, message = id) => ({ id, message, lang: "en", isn_dt: "", fallback: false });
+        const listed = (...ids) => ids.map((id) => ({ ...alarm(id), acknowledged: false, cursor: `f.${id}` }));
+        const model = new AlarmModel();
+        model.beginRefill();
+        model.refill({ alarms: listed("3", "2", "1"), next: null, unread: 3 }, false);
+        model.beginRefill();
+        model.arrived(alarm("4"), false);
+        model.arrived(alarm("5"), false);
+        model.updated(alarm("2", "new"));
+        model.cleared("1");
+        model.acknowledged("3", true);
+        // It was read when 4 was there already, and before anything else happened.
+        model.refill({ alarms: listed("4", "3", "2", "1"), next: null, unread: 4 }, false);
+        return { rows: model.rows.map(({ id, message, acknowledged }) => [id, message, !!acknowledged]), unread: model.unread };
+      });
+      const rows = [["5", "5", false], ["4", "4", false], ["3", "3", true], ["2", "new", false]];
+      // The cleared one is still counted; a fetch that follows puts it right.
+      assert.deepEqual(result, { rows, unread: 4 });
     });
 
     test("without a user it asks for one", async () => {
