@@ -4,6 +4,8 @@
 const POINTS = 90;
 /** Lines that are told apart; the rest is left out. */
 const LINES = 5;
+/** @type {[string, number[]][]} */
+const NOTHING = [["", []]];
 const WIDTH = 300;
 const HEIGHT = 80;
 
@@ -45,13 +47,13 @@ export function chart() {
       return svg("polyline", { points: points.join(" "), class: `line-${i}`, "vector-effect": "non-scaling-stroke" });
     });
     picture.replaceChildren(...drawn);
-    const entries = [...lines].map(([name, line], i) => {
+    const entries = [...(lines.size ? lines : NOTHING)].map(([name, line], i) => {
       const entry = document.createElement("li");
       entry.className = `line-${i}`;
       entry.textContent = `${name} ${number(line.at(-1) ?? 0)}`.trim();
       return entry;
     });
-    legend.replaceChildren(...(entries.length ? entries : ["0"]));
+    legend.replaceChildren(...entries);
   }
 
   return { element, add };
