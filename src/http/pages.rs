@@ -134,7 +134,7 @@ fn headed(api: &Api, mut response: Response, kind: &'static str) -> Response {
          base-uri 'none'; form-action 'none'; frame-ancestors {}",
         api.frame_ancestors
     );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

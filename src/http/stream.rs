@@ -9,7 +9,7 @@ use std::{
 };
 
 use actors::{
-    alarm::{FeedName, Position},
+    alarm::Position,
     claim::Claim,
     hub::{Answer, HubMessage, Opening},
     language::Languages,
@@ -153,11 +153,12 @@ fn headed(mut response: Response) -> Response {
     response
 }
 
-/// Only transient trouble is a 200: a browser gives up for good on anything else. The client keeps the position and
-/// the claim that it came with, so that it misses nothing when it comes back.
+/// Only transient trouble is a 200: a browser gives up for good on anything else. The client keeps the position that it
+/// came with, or none, so that it misses nothing when it comes back, and the claim: the newest opening is still the
+/// newest then.
 fn busy(retry: Duration, position: Option<Position>, claim: Option<Claim>) -> Response {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at = position.unwrap_or(Position { feed: FeedName(0), seq: 0 });
+    let at = position.unwrap_or(wire::NOWHERE);
     let event = Event::Bye { reason: Reason::Busy, retry: Some(retry) };
     let claim = claim.unwrap_or_else(|| Claim::next(None, clock, Uuid::new_v4()));
     stream(Feed::ended_with(Uuid::new_v4(), claim, vec![Block { event, at }]))
@@ -206,5 +207,13 @@ mod tests {
         let text = std::str::from_utf8(&body).unwrap();
         assert!(text.starts_with("retry: 2000\nevent: bye\n"), "{text}");
         assert_eq!(text.trim_end().rsplit("id: ").next().map(str::as_bytes), Some(&id[..]));
+    }
+
+    #[tokio::test]
+    async fn who_is_sent_away_before_it_had_a_position_comes_back_without_one_as_the_same_opening() {
+        let body = busy(Duration::from_secs(2), None, None).into_body().collect().await.unwrap().to_bytes();
+        let id = std::str::from_utf8(&body).unwrap().trim_end().rsplit("id: ").next().map(str::as_bytes);
+        let (position, claim) = wire::last_event_id(id.unwrap());
+        assert_eq!((position, claim.is_some()), (None, true));
     }
 }
