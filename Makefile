@@ -1,4 +1,4 @@
-.PHONY: deb package-test tarball test setup flaky soak deny
+.PHONY: deb package-test tarball test setup flaky soak schemathesis deny
 RUNS ?= 100
 MINUTES ?= 20
 
@@ -17,6 +17,10 @@ setup:
 flaky: setup
 	for run in $$(seq $(RUNS)); do cargo test -q --workspace --all-features || { echo "failed in run $$run"; exit 1; }; done
 	@echo "passed $(RUNS) times in a row"
+
+# Requests that are made up from openapi.yaml, and what the hub answers.
+schemathesis:
+	tests/schemathesis.sh
 
 # Licences, bans and sources of everything that is linked in; `cargo install cargo-deny --locked` brings the tool.
 deny:
