@@ -360,7 +360,11 @@ impl Connection {
             if stop == Stop::Empty {
                 self.fresh = None;
             }
-            blocks.extend(more);
+            if blocks.is_empty() {
+                blocks = more;
+            } else {
+                blocks.extend(more);
+            }
             stop
         });
         if !blocks.is_empty() && self.sink.offer(blocks, made).is_err() {

@@ -133,20 +133,30 @@ impl Delivery {
     pub fn take(&mut self, room: u32, capacity: u32, now: Instant) -> (Vec<Block>, Stop) {
         let (mut blocks, mut left) = (Vec::new(), room);
         let waited = self.waited();
-        let latest: HashMap<&str, &Change> =
-            waited.iter().flat_map(|bulletin| &bulletin.batch.changes).map(|change| (&*change.id, change)).collect();
+        let changes = waited.iter().flat_map(|bulletin| &bulletin.batch.changes);
+        let latest: Option<HashMap<&str, &Change>> =
+            (!waited.is_empty()).then(|| changes.map(|change| (&*change.id, change)).collect());
         let few = self.pending.len() < PENDING_MAX;
         while let Some(Waiting { bulletin, live, end }) = self.pending.front() {
             let (bulletin, may_wait, end) = (bulletin.clone(), *live && few, *end);
             let all = bulletin.for_user(&self.user, self.at.seq);
-            blocks.reserve(all.len().min(left as usize));
+            let most = all.len().min(left as usize);
+            if blocks.is_empty() {
+                blocks = Vec::with_capacity(most);
+            } else {
+                blocks.reserve(most);
+            }
             for told in all.iter() {
                 let change = bulletin.change(told);
                 if self.told.get(&change.id).is_some_and(|told| change.last <= *told) {
                     continue;
                 }
                 let arrived = matches!(told.meaning, Meaning::Arrived(_));
-                let newest = latest.get(&*change.id).copied().filter(|_| arrived).unwrap_or(change);
+                let newest = latest
+                    .as_ref()
+                    .filter(|_| arrived)
+                    .and_then(|latest| latest.get(&*change.id).copied())
+                    .unwrap_or(change);
                 let shape = told.shape.as_ref().filter(|_| std::ptr::eq(newest, change));
                 let chosen = self.chosen(&newest.after, shape);
                 if arrived

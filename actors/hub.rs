@@ -276,7 +276,7 @@ impl HubState {
         let Some(slot) = self.sessions.get_mut(&user) else { return };
         slot.connects += 1;
         slot.told = head.seq;
-        let connect = SessionMessage::Connect { opening, head, down_since: self.down_since, reply };
+        let connect = SessionMessage::Connect { opening: Box::new(opening), head, down_since: self.down_since, reply };
         let _ = slot.actor.cast(connect); // a session that failed drops the reply, and the client comes back
     }
 

@@ -5,16 +5,20 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
+use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use tokio::{
     sync::{
-        OwnedSemaphorePermit, Semaphore,
         mpsc::{self, OwnedPermit},
         oneshot,
     },
@@ -147,16 +151,49 @@ pub struct Parcel {
     pub blocks: Vec<Block>,
     /// When the oldest change was made that the hub did not have to be asked for.
     made: Option<Instant>,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Taken>,
+}
+
+/// The room of a street: only its sink takes of it, and what was written gives it back. One number and one waker,
+/// because every alarm passes here twice.
+#[derive(Debug)]
+struct Room {
+    free: AtomicU32,
+    wanted: AtomicWaker,
+}
+
+/// So much room, until it is dropped.
+#[derive(Debug)]
+struct Taken {
+    room: Arc<Room>,
+    alarms: u32,
+}
+
+impl Room {
+    fn take(self: &Arc<Self>, alarms: u32) -> Option<Taken> {
+        if self.free.load(Ordering::Acquire) < alarms {
+            return None;
+        }
+        self.free.fetch_sub(alarms, Ordering::AcqRel);
+        Some(Taken { room: self.clone(), alarms })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.free.fetch_add(self.alarms, Ordering::AcqRel);
+        self.room.wanted.wake();
+    }
 }
 
 /// The writing end: owned by one session.
 #[derive(Debug)]
 pub struct Sink {
-    parcels: mpsc::Sender<Parcel>,
-    room: Arc<Semaphore>,
+    /// In boxes: a channel sets aside the space of 32 at once.
+    parcels: mpsc::Sender<Box<Parcel>>,
+    room: Arc<Room>,
     capacity: u32,
-    bye: OwnedPermit<Parcel>,
+    bye: OwnedPermit<Box<Parcel>>,
     /// Dropped with the sink: the server then gives the connection a moment to drain and cuts it.
     _ended: oneshot::Sender<()>,
 }
@@ -167,7 +204,7 @@ pub struct Feed {
     pub conn: Uuid,
     /// The claim that its ids carry.
     pub claim: Claim,
-    parcels: mpsc::Receiver<Parcel>,
+    parcels: mpsc::Receiver<Box<Parcel>>,
     ended: Option<oneshot::Receiver<()>>,
     delays: Arc<Histogram>,
     gone: Option<Box<dyn FnOnce() + Send + Sync>>,
@@ -205,14 +242,20 @@ pub fn open(
         Err(_) => unreachable!("a new channel has room"),
     };
     let (ended, end) = oneshot::channel();
-    let sink = Sink { parcels, room: Arc::new(Semaphore::new(capacity as usize)), capacity, bye, _ended: ended };
+    let sink = Sink {
+        parcels,
+        room: Arc::new(Room { free: AtomicU32::new(capacity), wanted: AtomicWaker::new() }),
+        capacity,
+        bye,
+        _ended: ended,
+    };
     (sink, Feed { conn, claim, parcels: receiver, ended: Some(end), delays, gone: Some(Box::new(gone)) })
 }
 
 impl Sink {
     /// How much room there is now.
     pub fn room(&self) -> u32 {
-        u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX)
+        self.room.free.load(Ordering::Acquire)
     }
 
     /// How much room there is in all: an event that takes more is let through an empty street.
@@ -225,30 +268,30 @@ impl Sink {
         self.capacity - self.room().min(self.capacity)
     }
 
-    /// Room, once there is `alarms` of it; `None` when the sink is gone.
+    /// Completes once there is room for so many. One at a time: who waits last is woken.
     pub fn room_again(&self, alarms: u32) -> impl Future<Output = ()> + Send + 'static {
         let (room, alarms) = (self.room.clone(), alarms.min(self.capacity));
-        async move {
-            // The semaphore is never closed; the permits go back at once, the session alone takes them for good.
-            let _ = room.acquire_many(alarms).await;
-        }
+        poll_fn(move |context| {
+            room.wanted.register(context.waker());
+            if room.free.load(Ordering::Acquire) >= alarms { Poll::Ready(()) } else { Poll::Pending }
+        })
     }
 
     /// The hello: takes no room, there is a slot for it.
     pub fn greet(&self, blocks: Vec<Block>) -> Result<(), Full> {
-        self.parcels.try_send(Parcel { blocks, made: None, _room: None }).map_err(|_| Full)
+        self.parcels.try_send(Box::new(Parcel { blocks, made: None, _room: None })).map_err(|_| Full)
     }
 
     /// Offers blocks; all or none are taken. Never waits. `made` is when the oldest of what is live in them was.
     pub fn offer(&self, blocks: Vec<Block>, made: Option<Instant>) -> Result<(), Full> {
         let needed = blocks.iter().map(|block| room_for(&block.event)).sum::<u32>().min(self.capacity);
-        let room = self.room.clone().try_acquire_many_owned(needed).map_err(|_| Full)?;
-        self.parcels.try_send(Parcel { blocks, made, _room: Some(room) }).map_err(|_| Full)
+        let room = self.room.take(needed).ok_or(Full)?;
+        self.parcels.try_send(Box::new(Parcel { blocks, made, _room: Some(room) })).map_err(|_| Full)
     }
 
     /// Ends the street with this block, after all that waits in it.
     pub fn bye(self, block: Block) {
-        self.bye.send(Parcel { blocks: vec![block], made: None, _room: None });
+        self.bye.send(Box::new(Parcel { blocks: vec![block], made: None, _room: None }));
     }
 
     /// Ends the street without a word.
@@ -264,7 +307,7 @@ impl Feed {
     }
 
     /// The next parcel that waits; `None` after the last one.
-    pub fn poll_parcel(&mut self, context: &mut Context<'_>) -> Poll<Option<Parcel>> {
+    pub fn poll_parcel(&mut self, context: &mut Context<'_>) -> Poll<Option<Box<Parcel>>> {
         let parcel = self.parcels.poll_recv(context);
         if let Poll::Ready(Some(parcel)) = &parcel {
             self.note_delay(parcel);
@@ -273,7 +316,7 @@ impl Feed {
     }
 
     /// The next parcel; `None` after the last one.
-    pub async fn parcel(&mut self) -> Option<Parcel> {
+    pub async fn parcel(&mut self) -> Option<Box<Parcel>> {
         let parcel = self.parcels.recv().await;
         parcel.inspect(|parcel| self.note_delay(parcel))
     }

@@ -40,8 +40,8 @@ pub struct UserSessionActor;
 pub enum SessionMessage {
     /// Somebody asks for this stream. `head` is how far the hub has read, `down_since` since when it cannot.
     Connect {
-        /// Who and how.
-        opening: Opening,
+        /// Who and how. In a box: what is rare shall not make every message large.
+        opening: Box<Opening>,
         /// How far the hub has read.
         head: Position,
         /// Since when the database cannot be read.
@@ -323,7 +323,7 @@ impl Actor for UserSessionActor {
         let is_live = |conn: Uuid| state.live.as_ref().is_some_and(|live| live.conn == conn);
         match message {
             SessionMessage::Connect { opening, head, down_since, reply } => {
-                state.connect(opening, head, down_since, reply);
+                state.connect(*opening, head, down_since, reply);
             }
             SessionMessage::News { after, bulletin, receipt: _receipt } => {
                 state.go_on(|live| live.news(after, bulletin));

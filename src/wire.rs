@@ -42,13 +42,20 @@ impl Encoder {
         Self { conn, claim: format!(".{claim}\n\n") }
     }
 
-    /// About how many bytes a block takes.
+    /// How many bytes a block takes: exactly for what is frequent, about for the rest.
     pub fn size(&self, block: &Block) -> usize {
-        let body = match &block.event {
-            Event::Alarm { body, .. } | Event::Updated { body, .. } => body.len(),
-            _ => 128,
+        let data = match &block.event {
+            Event::Alarm { body, fallback } => {
+                b"event: alarm\ndata: ".len() + body.len() + end_of_data(*fallback).len()
+            }
+            Event::Updated { body, fallback } => {
+                b"event: updated\ndata: ".len() + body.len() + end_of_data(*fallback).len()
+            }
+            Event::Ping => b"event: ping\ndata: {}".len(),
+            _ => 256,
         };
-        body + 80 + self.claim.len()
+        let digits = block.at.seq.checked_ilog10().unwrap_or(0) as usize + 1;
+        data + b"\nid: 01234567.".len() + digits + self.claim.len()
     }
 
     /// Appends a block.
@@ -73,7 +80,7 @@ impl Encoder {
                 };
                 out.extend_from_slice(name);
                 out.extend_from_slice(body);
-                out.extend_from_slice(if *fallback { b",\"fallback\":true}" } else { b",\"fallback\":false}" });
+                out.extend_from_slice(end_of_data(*fallback));
                 return self.identify(block.at, out);
             }
             Event::Ping => {
@@ -116,6 +123,11 @@ impl Encoder {
         out.extend_from_slice(itoa::Buffer::new().format(at.seq).as_bytes());
         out.extend_from_slice(self.claim.as_bytes());
     }
+}
+
+/// What closes the object that [`body`] began.
+fn end_of_data(fallback: bool) -> &'static [u8] {
+    if fallback { b",\"fallback\":true}" } else { b",\"fallback\":false}" }
 }
 
 /// A position as text.
@@ -192,6 +204,22 @@ mod tests {
             "event: alarm\ndata: {\"message\":\"예약에 성공했습니다!\",\"id\":\"5b48ff24\",\"lang\":\"ko\",\
              \"isn_dt\":\"2023-12-01 11:10:04\",\"fallback\":false}\nid: 0a1b2c3d.42.01a0c4506c0070008000000000000000\n\n"
         );
+    }
+
+    #[test]
+    fn the_size_of_what_is_frequent_is_known_before() {
+        let body = body("1", "ko", "x", None, false);
+        let claim = Claim::next(None, Duration::ZERO, Uuid::nil());
+        let encoder = Encoder::new(Uuid::nil(), claim);
+        let alarm = |fallback| Event::Alarm { body: body.clone(), fallback };
+        for event in [alarm(true), alarm(false), Event::Updated { body: body.clone(), fallback: true }, Event::Ping] {
+            for seq in [0, 9, 10, 99, 100, 12_345, u64::MAX] {
+                let block = Block { event: event.clone(), at: Position { feed: FeedName(1), seq } };
+                let mut out = Vec::new();
+                encoder.encode(&block, &mut out);
+                assert_eq!(out.len(), encoder.size(&block), "{block:?}");
+            }
+        }
     }
 
     #[test]

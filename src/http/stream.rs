@@ -54,7 +54,12 @@ impl Stream for Body {
         while out.len() < CHUNK {
             match self.feed.poll_parcel(context) {
                 Poll::Ready(Some(parcel)) => {
-                    out.reserve(parcel.blocks.iter().map(|block| self.encoder.size(block)).sum());
+                    let size = parcel.blocks.iter().map(|block| self.encoder.size(block)).sum();
+                    if out.is_empty() {
+                        out = Vec::with_capacity(size); // all that there is, most of the time
+                    } else {
+                        out.reserve(size);
+                    }
                     for block in &parcel.blocks {
                         self.encoder.encode(block, &mut out);
                     }

@@ -44,7 +44,7 @@ fn opening() -> Opening {
 }
 
 async fn connect(session: &ActorRef<SessionMessage>, opening: Opening) -> Answer {
-    let ask = |reply| SessionMessage::Connect { opening, head: HEAD, down_since: None, reply };
+    let ask = |reply| SessionMessage::Connect { opening: Box::new(opening), head: HEAD, down_since: None, reply };
     match session.call(ask, None).await {
         Ok(CallResult::Success(answer)) => answer,
         other => panic!("no answer: {other:?}"),
@@ -96,7 +96,9 @@ async fn a_session_whose_only_client_left_before_the_answer_offers_itself_to_be_
     let (answer, nobody) = oneshot();
     drop(nobody);
     let reply = ractor::RpcReplyPort::from(answer);
-    session.cast(SessionMessage::Connect { opening: opening(), head: HEAD, down_since: None, reply }).unwrap();
+    session
+        .cast(SessionMessage::Connect { opening: Box::new(opening()), head: HEAD, down_since: None, reply })
+        .unwrap();
     let idle = async {
         loop {
             if let HubMessage::Idle { user, connects } = hub.next().await {
