@@ -1,5 +1,7 @@
 //! Publishing, history and acknowledgement, from INSERT and POST to every stream and list.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -346,7 +348,7 @@ fn an_alarm_for_one_user_is_refused_by_a_table_without_users() {
 fn a_database_that_is_held_or_gone_is_an_answer_in_time_and_never_a_hang() {
     let (directory, hub) = hub();
     let mut stream = hub.live("a", "");
-    let mut holder = std::process::Command::new("python3")
+    let mut holder = Command::new("python3")
         .args(["-c", "import sqlite3, sys; c = sqlite3.connect('alarms.db', isolation_level=None); c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"])
         .current_dir(directory.path())
         .stdin(std::process::Stdio::piped())
@@ -425,4 +427,35 @@ fn an_alarm_for_one_user_is_seen_by_nobody_else_on_any_path() {
     let short = token(&json!({"sub": "bob", "exp": now() + 3600}));
     let conflict = hub.post("/alarms", &bearer("bob", "publish"), &json!({"id": "private", "messages": {"ko": "a"}}));
     assert!(conflict.is(409, "conflict") && !conflict.text().contains("SECRET"), "{conflict:?} {short}");
+}
+
+#[test]
+fn on_a_full_disk_publishing_says_so_and_reading_goes_on() {
+    let directory = TempDir::new().unwrap();
+    // A file system of the test's own, that no other process sees.
+    let small = "mount -t tmpfs -o size=2m tmpfs . && cd \"$PWD\" && exec \"$0\" \"$@\"";
+    let hub = [env!("CARGO_BIN_EXE_alarm-hub"), "--listen", "127.0.0.1:0", "--heartbeat", "100ms"];
+    let hub = Hub::run(Command::new("unshare").args(["-rm", "sh", "-c", small]).args(hub).current_dir(&directory));
+    let mut stream = hub.live("a", "");
+    let text = "x".repeat(60_000);
+    let post = |number: usize| hub.post("/alarms", "", &json!({"id": number.to_string(), "messages": {"en": text}}));
+    let (written, refused) = (0..200)
+        .map(|number| (number, post(number)))
+        .find(|(_, answer)| answer.status != 201)
+        .expect("2 MiB are full at last");
+    assert!(written > 0 && refused.is(507, "no-space"), "after {written}: {refused:?}");
+    let mut told = 0;
+    while told < written {
+        let (event, data) = stream.event();
+        if event == "alarm" {
+            assert_eq!(data["id"], told.to_string());
+            told += 1;
+        }
+    }
+    assert_eq!(
+        ids(&hub.get("/users/a/alarms?limit=1000", "")).len(),
+        written,
+        "all of it, and nothing of what was refused"
+    );
+    assert_eq!(stream.event().0, "ping", "the stream is there");
 }
