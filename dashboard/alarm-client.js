@@ -6,11 +6,11 @@ import { createParser } from "./eventsource-parser.js";
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
-/** How long the hub may take to answer. */
+/** For an answer. */
 const PATIENCE = 20_000;
 /** How long a deliberate opening that could not be delivered is still meant. */
 const MEANT = 30_000;
-/** Characters: a text of 64 KiB, every letter of it escaped. */
+/** A text of 64 KiB, every letter escaped. */
 const LONGEST_EVENT = 1 << 20;
 const FINAL = [400, 404, 405, 406, 410, 421];
 /** States that lead to a live stream by themselves. */
@@ -84,7 +84,7 @@ export class AlarmClient extends EventTarget {
 
   /**
    * Goes on in other languages, from where it is.
-   * @param {string} languages as in an `Accept-Language` header
+   * @param {string} languages
    */
   setLanguage(languages) {
     if (languages === this.#languages) return;
@@ -237,7 +237,6 @@ export class AlarmClient extends EventTarget {
     this.#watchdog = setTimeout(() => this.#lose("silent"), this.#silence());
   }
 
-  /** The longest silence of a connection that is well. */
   #silence() {
     return this.#heartbeat ? 2.5 * this.#heartbeat : PATIENCE;
   }
@@ -270,7 +269,6 @@ export class AlarmClient extends EventTarget {
   }
 
   /**
-   * It does not come back by itself.
    * @param {State} state
    * @param {Cause} [cause]
    * @param {number} [status]
@@ -307,7 +305,7 @@ export class AlarmClient extends EventTarget {
     if (state === "reconnecting" && !this.#run) this.#wait(Date.now(), cause, status);
   }
 
-  /** Without a connection the browser can keep the page, to show it again. */
+  /** So that the browser can keep the page. */
   #putAway() {
     if (!OPEN.includes(this.state)) return;
     this.#cut();

@@ -1,18 +1,17 @@
 // <alarm-list src="/connection/tiaz" lang="ko">: the alarms of one user, and how the connection is.
 //
-// In the light DOM, for the page's own style; alarm-hub.css is a start. Text is only ever text, never HTML.
+// In the light DOM, for the page's own style. Text is only ever text, never HTML.
 
 import { AlarmClient, OPEN } from "./alarm-client.js";
 import { AlarmModel, ROWS } from "./alarm-model.js";
-import { STATES, WORDS, meaning, say, spoken } from "./words.js";
+import { STATES, WORDS, many, meaning, say, spoken } from "./words.js";
 
 /** @import { Alarm, StateDetail } from "./types.js" */
 
-/** Alarms of one page of the history. */
 const PAGE = 50;
 /** Milliseconds between two sentences that are read aloud. */
 const BREATH = 5_000;
-/** In pixels: further down one reads on. */
+/** Pixels. */
 const AT_TOP = 40;
 /** @type {StateDetail} */
 const NOT_YET = { state: "idle", cause: "", status: 0, retryAt: 0 };
@@ -48,7 +47,7 @@ const plain = (text) => text.normalize("NFKC").toLowerCase();
 export class AlarmList extends HTMLElement {
   static observedAttributes = ["src", "lang", "languages"];
 
-  /** As in the options of the client; to be set before it is in a document. @type {import("./types.js").Options["token"]} */
+  /** As in the options of the client. @type {import("./types.js").Options["token"]} */
   token;
   /** @type {AlarmClient | undefined} */
   #client;
@@ -62,10 +61,8 @@ export class AlarmList extends HTMLElement {
   #current = null;
   /** @type {AbortController | undefined} */
   #refilling;
-  /** Whether a list is on its way. */
   #busy = false;
   #loaded = false;
-  /** Since when the hub cannot read its database; empty: it can. */
   #down = "";
   #painting = 0;
   #ticking = 0;
@@ -106,7 +103,6 @@ export class AlarmList extends HTMLElement {
     this.#list.addEventListener("focusin", ({ target }) => target instanceof Element && this.#makeCurrent(target.closest("li")));
   }
 
-  /** The client behind it; none before it is in a document. */
   get client() {
     return this.#client;
   }
@@ -116,7 +112,6 @@ export class AlarmList extends HTMLElement {
     return `${this.#model.unread}${this.#model.unreadMore ? "+" : ""}`;
   }
 
-  /** How many there are here, shown or not. */
   get loaded() {
     return this.#model.rows.length;
   }
@@ -151,10 +146,10 @@ export class AlarmList extends HTMLElement {
 
   /** @param {string} name */
   attributeChangedCallback(name) {
-    if (!this.#client) return;
+    if (!this.#bar.isConnected) return;
     if (name === "src") return this.#open();
     this.#speakIt();
-    if (this.#languages() === this.#client.languages) return;
+    if (!this.#client || this.#languages() === this.#client.languages) return;
     this.#client.setLanguage(this.#languages());
     this.#refill(true);
   }
@@ -201,14 +196,12 @@ export class AlarmList extends HTMLElement {
     this.#refilling?.abort();
     this.#model = new AlarmModel();
     this.#loaded = false;
-    // Nobody is shown what another user was.
     this.#items.clear();
     this.#list.replaceChildren();
     this.#wait(false);
-    const client = (this.#client = new AlarmClient(this.getAttribute("src") ?? "", {
-      languages: this.#languages(),
-      token: this.token,
-    }));
+    const src = this.getAttribute("src");
+    if (!src) return;
+    const client = (this.#client = new AlarmClient(src, { languages: this.#languages(), token: this.token }));
     /** @type {Record<string, (detail: any) => void>} */
     const listeners = {
       state: (detail) => this.#stateChanged(detail),
@@ -363,7 +356,6 @@ export class AlarmList extends HTMLElement {
     set(this.#connect, this.#say(isWaiting ? WORDS.retry : state === "superseded" ? WORDS.takeOver : WORDS.connect));
   }
 
-  /** Once for all that comes in one go. */
   #paint() {
     this.#painting ||= setTimeout(() => {
       this.#painting = 0;
@@ -376,15 +368,15 @@ export class AlarmList extends HTMLElement {
     const fits = rows.filter(
       (row) =>
         !held.has(row.id) &&
-        !(this.#unreadOnly && row.acknowledged) &&
+        (row.unread || !this.#unreadOnly) &&
         plain(`${row.message} ${row.id}`).includes(this.#filter),
     );
     this.#place(fits);
     const isOpen = OPEN.includes(this.#client?.state ?? "");
     this.#empty.hidden = fits.length > 0 || (!this.#loaded && !isOpen);
-    set(this.#empty, this.#say(this.#loaded ? WORDS.empty : WORDS.loading));
+    set(this.#empty, this.#loaded ? this.#say(WORDS.empty) : "…");
     this.#pill.hidden = !held.size && !behind;
-    set(this.#pill, held.size ? this.#count(held.size) : this.#say(WORDS.newest));
+    set(this.#pill, this.#say(held.size ? many(held.size) : WORDS.newest, held.size));
     this.#older.hidden = !next;
     this.#source.hidden = !this.#down;
     const since = Date.parse(this.#down);
@@ -399,7 +391,7 @@ export class AlarmList extends HTMLElement {
     this.dispatchEvent(new CustomEvent("arrive", { detail: { alarms } }));
   }
 
-  /** @param {Alarm[]} rows */
+  /** @param {AlarmModel["rows"]} rows */
   #place(rows) {
     const ids = new Set(rows.map((row) => row.id));
     for (const [id, item] of this.#items) {
@@ -440,20 +432,20 @@ export class AlarmList extends HTMLElement {
 
   /**
    * @param {HTMLLIElement} item
-   * @param {Alarm} row
+   * @param {AlarmModel["rows"][0]} row
    */
   #fill(item, row) {
-    const { acknowledged } = row;
+    const unread = !!row.unread;
     const texts = {
       message: row.message,
-      mark: acknowledged ? "" : this.#say(WORDS.unread),
+      mark: unread ? this.#say(WORDS.unread) : "",
       time: row.isn_dt ?? "",
       other: `${row.fallback ? this.#name(row.lang) : ""} ${row.truncated ? this.#say(WORDS.truncated) : ""}`.trim(),
-      ack: this.#say(acknowledged ? WORDS.takeBack : WORDS.acknowledge),
+      ack: this.#say(row.acknowledged ? WORDS.takeBack : WORDS.acknowledge),
     };
     for (const [name, text] of Object.entries(texts)) set(item.getElementsByClassName(`alarm-${name}`)[0], text);
     item.firstElementChild?.setAttribute("lang", row.lang);
-    item.classList.toggle("unread", !acknowledged);
+    item.classList.toggle("unread", unread);
   }
 
   /** @param {string} tag */
@@ -465,21 +457,17 @@ export class AlarmList extends HTMLElement {
     }
   }
 
-  /** @param {number} n */
-  #count(n) {
-    return this.#say(n === 1 ? WORDS.one : WORDS.many, n);
-  }
-
   /** A refill is not news. */
   #speak() {
     this.#speaking ||= setTimeout(
       () => {
         this.#speaking = 0;
         this.#spoke = Date.now();
-        const latest = this.#unsaid.at(-1);
+        const n = this.#unsaid.length;
+        const latest = this.#unsaid[n - 1];
         const detail = this.#client?.detail ?? NOT_YET;
         const state = `${this.#say(STATES[detail.state])}. ${meaning(this.#language, detail)} `;
-        const news = latest ? `${this.#count(this.#unsaid.length)}: ${latest.message.slice(0, 200)}` : "";
+        const news = latest ? `${this.#say(many(n), n)}: ${latest.message.slice(0, 200)}` : "";
         this.#voice.textContent = `${this.#stateUnsaid ? state : ""}${news}`.trim();
         this.#unsaid = [];
         this.#stateUnsaid = false;

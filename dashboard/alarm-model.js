@@ -5,8 +5,18 @@
 /** Rows that are kept at most. */
 export const ROWS = 500;
 
+/**
+ * What the hub adopted is older than the rest, and not unread though nobody acknowledged it.
+ * @param {History} history
+ * @param {number} [above] unread ones before it
+ */
+const marked = ({ alarms, unread, unread_more }, above = 0) => {
+  let left = unread_more ? Infinity : unread - above;
+  return alarms.map((alarm) => ({ ...alarm, unread: !alarm.acknowledged && left-- > 0 }));
+};
+
 export class AlarmModel {
-  /** Newest first. @type {Alarm[]} */
+  /** Newest first. @type {(Alarm & { unread?: boolean })[]} */
   rows = [];
   /** Not to be shown yet: who reads further down must not have the list jump. @type {Set<string>} */
   held = new Set();
@@ -23,6 +33,8 @@ export class AlarmModel {
   #new = new Set();
   /** @type {Map<string, boolean>} */
   #acknowledged = new Map();
+  /** Unread ones that were dropped. */
+  #above = 0;
 
   /** @param {string} id */
   find(id) {
@@ -40,7 +52,9 @@ export class AlarmModel {
    * @param {History} history
    * @param {boolean} hold whether what is new is held
    */
-  refill({ alarms, next, unread, unread_more = false }, hold) {
+  refill(history, hold) {
+    const { next, unread, unread_more = false } = history;
+    const alarms = marked(history);
     const known = new Set(this.rows.map((row) => row.id));
     const told = this.#meanwhile ?? new Map();
     this.#meanwhile = undefined;
@@ -49,9 +63,10 @@ export class AlarmModel {
     const rows = alarms.filter((alarm) => told.get(alarm.id) !== null);
     this.rows = [...newer, ...rows.map((alarm) => ({ ...alarm, ...told.get(alarm.id) }))];
     this.next = next;
-    this.unread = unread + newer.filter((row) => !row.acknowledged).length;
+    this.unread = unread + newer.filter((row) => row.unread).length;
     this.unreadMore = unread_more;
     this.behind = false;
+    this.#above = 0;
     for (const [id, acknowledged] of this.#acknowledged) this.acknowledged(id, acknowledged);
     const isHeld = (/** @type {string} */ id) => this.held.has(id) || (hold && known.size > 0 && !known.has(id));
     this.held = new Set(this.rows.map((row) => row.id).filter(isHeld));
@@ -59,12 +74,16 @@ export class AlarmModel {
   }
 
   /** @param {History} history */
-  older({ alarms, next }) {
+  older(history) {
     const known = new Set(this.rows.map((row) => row.id));
-    this.rows.push(...alarms.filter((alarm) => !known.has(alarm.id)));
-    this.next = next;
+    const above = this.#above + this.rows.filter((row) => row.unread).length;
+    this.rows.push(...marked(history, above).filter((alarm) => !known.has(alarm.id)));
+    this.next = history.next;
     if (this.rows.length > ROWS) {
-      for (const dropped of this.rows.splice(0, this.rows.length - ROWS)) this.held.delete(dropped.id);
+      for (const dropped of this.rows.splice(0, this.rows.length - ROWS)) {
+        this.held.delete(dropped.id);
+        this.#above += Number(dropped.unread);
+      }
       this.behind = true;
     }
   }
@@ -79,8 +98,8 @@ export class AlarmModel {
     if (this.#meanwhile) this.#new.add(alarm.id);
     this.unread += 1;
     if (this.behind || hold) this.held.add(alarm.id);
-    if (this.behind) return;
-    this.rows.unshift({ ...alarm, acknowledged: false });
+    if (this.behind) return void (this.#above += 1);
+    this.rows.unshift({ ...alarm, unread: true });
     this.#trim();
   }
 
@@ -98,7 +117,7 @@ export class AlarmModel {
     const row = this.find(id);
     this.held.delete(id);
     this.rows = this.rows.filter((other) => other !== row);
-    if (row && !row.acknowledged) this.unread -= 1;
+    this.unread -= Number(!!row?.unread);
     if (!this.#meanwhile) return !!row;
     this.#meanwhile.set(id, null);
     return false;
@@ -113,9 +132,10 @@ export class AlarmModel {
     if (this.#meanwhile) this.#acknowledged.set(id, acknowledged);
     const row = this.find(id);
     if (!row) return false;
-    if (!!row.acknowledged !== acknowledged) this.unread += acknowledged ? -1 : 1;
+    this.unread += Number(!acknowledged) - Number(!!row.unread);
     row.acknowledged = acknowledged;
-    return true;
+    row.unread = !acknowledged;
+    return acknowledged;
   }
 
   #trim() {

@@ -2,7 +2,7 @@
 
 import "./alarm-hub.js";
 import { PAGE } from "./page-words.js";
-import { LANGUAGES, WORDS, say, spoken } from "./words.js";
+import { LANGUAGES, many, say, spoken } from "./words.js";
 
 /** @import { AlarmList } from "./alarm-hub.js" */
 /** @import { Alarm } from "./types.js" */
@@ -125,7 +125,7 @@ function showNotify() {
 function notify(alarms) {
   const latest = alarms.at(-1);
   if (!notifying || !latest || document.hasFocus()) return;
-  const title = say(language, alarms.length === 1 ? WORDS.one : WORDS.many, alarms.length);
+  const title = say(language, many(alarms.length), alarms.length);
   const shown = new Notification(title, { body: latest.message.slice(0, 300), lang: latest.lang, tag: "alarm-hub" });
   shown.onclick = () => {
     focus();
@@ -140,16 +140,20 @@ async function acknowledgeAll() {
   try {
     /** @type {string | null} */
     let before = null;
+    let left = Infinity;
     do {
       const page = await /** @type {NonNullable<typeof client>} */ (client).history({ limit: 500, before });
-      const ids = page.alarms.filter((alarm) => !alarm.acknowledged).map((alarm) => alarm.id);
+      // What the hub adopted comes last, and is not unread.
+      left = page.unread_more ? Infinity : Math.min(left, page.unread);
+      const ids = page.alarms.filter((alarm) => !alarm.acknowledged).slice(0, left).map((alarm) => alarm.id);
+      left -= ids.length;
       // A few at a time: a browser has six connections to a host, and the stream has one of them.
       const some = async () => {
         for (let id = ids.shift(); id !== undefined; id = ids.shift()) await client?.acknowledge(id);
       };
       await Promise.all([some(), some(), some()]);
       before = page.next;
-    } while (before);
+    } while (before && left > 0);
   } catch {
     get("trouble").hidden = false;
   }

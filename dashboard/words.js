@@ -5,12 +5,11 @@
 /** In the order of each sentence. */
 export const LANGUAGES = ["en", "ko", "ja"];
 
-/** A sentence in each of them; `%` stands for a value. @typedef {readonly string[]} Sentence */
+/** In each of them; `%` stands for a value. @typedef {readonly string[]} Sentence */
 
 export const WORDS = {
   alarms: ["Alarms", "알림", "アラーム"],
   empty: ["No alarms.", "알림이 없습니다.", "アラームはありません。"],
-  loading: ["Fetching alarms…", "알림을 불러오는 중…", "アラームを読み込んでいます…"],
   older: ["Older alarms", "이전 알림", "以前のアラーム"],
   newest: ["Back to the newest", "최신 알림으로", "最新に戻る"],
   acknowledge: ["Acknowledge", "확인", "確認"],
@@ -70,8 +69,11 @@ const CAUSES = {
 export const spoken = (tags) =>
   tags.map((tag) => tag.toLowerCase().split("-")[0] ?? "").find((tag) => LANGUAGES.includes(tag)) ?? "en";
 
+/** @param {number} n new alarms */
+export const many = (n) => (n === 1 ? WORDS.one : WORDS.many);
+
 /**
- * @param {string} language one of {@link LANGUAGES}
+ * @param {string} language
  * @param {Sentence | undefined} sentence
  * @param {string | number} [value]
  */
@@ -79,7 +81,7 @@ export const say = (language, sentence, value = "") =>
   (sentence?.[LANGUAGES.indexOf(language)] ?? "").replace("%", () => String(value));
 
 /**
- * What a state means, and why it is so; empty where its name says it all.
+ * Why a state is so, and what it means.
  * @param {string} language
  * @param {StateDetail} detail
  */

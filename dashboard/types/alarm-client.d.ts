@@ -22,7 +22,7 @@ export declare class AlarmClient extends EventTarget {
     takeOver(): void;
     /**
      * Goes on in other languages, from where it is.
-     * @param {string} languages as in an `Accept-Language` header
+     * @param {string} languages
      */
     setLanguage(languages: string): void;
     close(): void;

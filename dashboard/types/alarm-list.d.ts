@@ -6,14 +6,12 @@ import { AlarmClient } from "./alarm-client.js";
 export declare class AlarmList extends HTMLElement {
     #private;
     static observedAttributes: string[];
-    /** As in the options of the client; to be set before it is in a document. @type {import("./types.js").Options["token"]} */
+    /** As in the options of the client. @type {import("./types.js").Options["token"]} */
     token: import("./types.js").Options["token"];
     constructor();
-    /** The client behind it; none before it is in a document. */
     get client(): AlarmClient | undefined;
     /** How many are not acknowledged, also beyond the rows; `+`: and more. */
     get unread(): string;
-    /** How many there are here, shown or not. */
     get loaded(): number;
     /** @param {string} text only alarms with it are shown */
     set filter(text: string);

@@ -40,13 +40,26 @@ export class Hub {
 
   /** Starts the binary on a new database and waits until it says where it listens. */
   static async start(...options) {
+    const hub = await Hub.#make(options);
+    await promisify(execFile)(BINARY, ["init", "--db", hub.db]);
+    await hub.restart("127.0.0.1:0");
+    return hub;
+  }
+
+  /** Starts it on a database that another program made. */
+  static async adopt(...statements) {
+    const hub = await Hub.#make([]);
+    await promisify(execFile)("sqlite3", [hub.db, statements.join(";")]);
+    await hub.restart("127.0.0.1:0");
+    return hub;
+  }
+
+  static async #make(options) {
     if (!BINARY) throw new Error("there is no binary: run cargo build first, or name it with ALARM_HUB_BIN");
     const hub = new Hub();
     hub.#folder = await folder("db");
-    hub.db = path.join(hub.#folder.path, "alarms.db");
     hub.#arguments = options;
-    await promisify(execFile)(BINARY, ["init", "--db", hub.db]);
-    await hub.restart("127.0.0.1:0");
+    hub.db = path.join(hub.#folder.path, "alarms.db");
     return hub;
   }
 

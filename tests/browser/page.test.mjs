@@ -248,6 +248,28 @@ for (const name of BROWSERS) {
       await until(shown, () => !document.querySelector(".alarm-row.unread"));
     });
 
+    test("what stood in a table that the hub adopted is history and not unread", async () => {
+      const adopted = await Hub.adopt(
+        "CREATE TABLE alarm (id, lang, message, isn_dt, PRIMARY KEY (id, lang))",
+        "INSERT INTO alarm VALUES (1, 'ko', '예약에 성공했습니다!', '2023-12-01 11:10:04'), (1, 'US-en', 'Reserved', '')",
+      );
+      try {
+        const shown = await live("lang=ko", adopted);
+        await shows(shown, ["예약에 성공했습니다!"]);
+        await adopted.send({ ko: "새 알림" });
+        await shows(shown, ["새 알림", "예약에 성공했습니다!"]);
+        assert.deepEqual(await shown.$$eval("li", (rows) => rows.map((row) => row.classList.contains("unread"))), [true, false]);
+        await until(shown, () => document.title.startsWith("(1) "));
+        await press(shown, "#all");
+        await press(shown, "#all");
+        await until(shown, () => document.title.startsWith("알림"));
+        const { alarms } = await (await fetch(`${adopted.url}/users/${user}/alarms`)).json();
+        assert.deepEqual(alarms.map(({ acknowledged }) => acknowledged), [true, false]);
+      } finally {
+        await adopted.stop();
+      }
+    });
+
     test("the filter and unread only narrow what is shown", async () => {
       for (const n of [1, 2, 12]) await send(n);
       const shown = await live();
