@@ -71,6 +71,8 @@ pub struct Change {
     pub before: Vec<Translation>,
     /// Its rows when the round ended, by their `lang`.
     pub after: Vec<Translation>,
+    /// What the log tells of it in the round, in order; nothing if the log tells nothing.
+    pub entries: Vec<Entry>,
     /// The first entry of this alarm in the round.
     first: u64,
     /// When it came into sight and went out of it, for each user that a row names and for everybody else (`None`).
@@ -151,7 +153,13 @@ impl Change {
         }
         sort(&mut before);
         sort(&mut after);
-        Self { id, last, before, after, first, sights }
+        Self { id, last, before, after, entries: entries.to_vec(), first, sights }
+    }
+
+    /// What of it came after `seq`; `None`: nothing did.
+    pub fn since(&self, seq: u64) -> Option<Self> {
+        let later = &self.entries[self.entries.partition_point(|entry| entry.seq <= seq)..];
+        (!later.is_empty()).then(|| Self::new(self.id.clone(), later, self.after.clone()))
     }
 
     /// An alarm that the log no longer (or never) tells of: it is simply there, since `seq`.
@@ -165,7 +173,7 @@ impl Change {
                 sights.push(sight(Some(user.clone()), Some(seq)));
             }
         }
-        Self { id, last: seq, before: Vec::new(), after: rows, first: seq, sights }
+        Self { id, last: seq, before: Vec::new(), after: rows, entries: Vec::new(), first: seq, sights }
     }
 
     /// What this change means to `user`; `None`: nothing, it never was in sight.
@@ -249,6 +257,8 @@ pub struct Batch {
     pub to: u64,
     /// The round it belongs to. Finished when `to == round.end`.
     pub round: Round,
+    /// Part of what happened in it is not known any more: readers are told so before the rest.
+    pub gap: bool,
     /// In no particular order.
     pub changes: Vec<Change>,
     /// The languages that the table lately had alarms in.

@@ -18,7 +18,7 @@ use crate::{
     delivery::{Delivery, Stop},
     hub::{HubMessage, Opening, Session, Settings},
     memory::Bulletin,
-    sink::{Block, Event, Reason, Sink, room_for},
+    sink::{Block, Event, Reason, Sink, Status, room_for},
     spread,
     tally::Tally,
     user_session::{Pulled, SessionMessage},
@@ -85,6 +85,8 @@ impl Drop for Timers {
 pub(crate) struct Connection {
     /// Its name.
     pub conn: Uuid,
+    /// Whether other hubs are to hear of it, and then whether it is a resume.
+    pub shared: Option<bool>,
     /// Which opening it continues.
     pub claim: Claim,
     /// Its reader's place in the log.
@@ -121,8 +123,10 @@ pub(crate) struct Beginning {
     pub hello: Event,
     /// How far the hub has read.
     pub head: Position,
-    /// Since when the database cannot be read.
-    pub down_since: Option<SystemTime>,
+    /// What is wrong with the hub.
+    pub status: Status,
+    /// See [`Connection::shared`].
+    pub shared: Option<bool>,
     pub took_over: bool,
 }
 
@@ -134,13 +138,15 @@ impl Connection {
         session: ActorRef<SessionMessage>,
         hub: ActorRef<HubMessage>,
     ) -> Self {
-        let Beginning { conn, claim, sink, opening, hello, head, down_since, took_over } = beginning;
+        let Beginning { conn, claim, sink, opening, hello, head, status, shared, took_over } = beginning;
         let known = opening.position.filter(|position| position.feed == head.feed && position.seq <= head.seq);
         let user = opening.user.clone();
+        let delivery = Delivery::new(user.clone(), opening.languages, settings.settle, known.unwrap_or(head));
         let mut connection = Self {
             conn,
+            shared,
             claim,
-            delivery: Delivery::new(user.clone(), opening.languages, settings.settle, known.unwrap_or(head)),
+            delivery: if known.is_some() { delivery.resumed() } else { delivery },
             sink,
             session,
             hub,
@@ -161,8 +167,8 @@ impl Connection {
         if opening.position.is_some() && known.is_none() {
             connection.owed.push_back(Event::Reset);
         }
-        if down_since.is_some() {
-            connection.owed.push_back(Event::Status { down_since });
+        if status != Status::default() {
+            connection.owed.push_back(Event::Status(status));
         }
         connection.beat();
         if let Some(expires) = opening.expires {
@@ -278,8 +284,8 @@ impl Connection {
 
     /// Tells the reader, at the place where it is.
     pub fn tell(&mut self, event: Event) -> Result<(), Reason> {
-        if let Event::Status { .. } = event {
-            self.owed.retain(|owed| !matches!(owed, Event::Status { .. }));
+        if let Event::Status(_) = event {
+            self.owed.retain(|owed| !matches!(owed, Event::Status(_)));
         }
         self.owed.push_back(event);
         if self.owed.len() > OWED_MAX {

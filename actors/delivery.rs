@@ -40,6 +40,8 @@ pub struct Delivery {
     round: Option<Round>,
     /// What is chosen from alarms of these shapes.
     choices: Vec<(Arc<Shape>, Choice)>,
+    /// The position that it came with, if it did.
+    came: Option<u64>,
     /// What was taken until now and has not been handed on.
     pub tally: Tally,
 }
@@ -67,7 +69,13 @@ impl Delivery {
     /// A reader at a position.
     pub fn new(user: Arc<str>, languages: Languages, settle: Duration, at: Position) -> Self {
         let (pending, told, tally) = (VecDeque::new(), HashMap::new(), Tally::default());
-        Self { user, languages, settle, at, pending, told, round: None, choices: Vec::new(), tally }
+        let choices = Vec::new();
+        Self { user, languages, settle, at, pending, told, round: None, choices, came: None, tally }
+    }
+
+    /// The reader came with its position, and may have got it from another hub.
+    pub fn resumed(self) -> Self {
+        Self { came: Some(self.at.seq), ..self }
     }
 
     /// Everything up to here has been taken.
@@ -96,6 +104,7 @@ impl Delivery {
         self.pending.clear();
         self.told.clear();
         self.round = None;
+        self.came = None;
     }
 
     /// The round that the next page must go on with, if the last one did not finish it.
@@ -111,6 +120,8 @@ impl Delivery {
         if follows && self.pending.len() < PENDING_MAX {
             self.round = Some(batch.round);
             let end = batch.to;
+            let own = self.came.and_then(|came| bulletin.for_reader(&self.user, came));
+            let bulletin = own.map_or(bulletin, Arc::new);
             self.pending.push_back(Waiting { bulletin, live, end });
             return true;
         }
@@ -139,6 +150,13 @@ impl Delivery {
         let few = self.pending.len() < PENDING_MAX;
         while let Some(Waiting { bulletin, live, end }) = self.pending.front() {
             let (bulletin, may_wait, end) = (bulletin.clone(), *live && few, *end);
+            if bulletin.batch.gap && self.at.seq <= bulletin.batch.from {
+                if left == 0 {
+                    return (blocks, Stop::Room(1));
+                }
+                left -= 1;
+                blocks.push(Block { event: Event::Gap, at: self.at });
+            }
             let all = bulletin.for_user(&self.user, self.at.seq);
             let most = all.len().min(left as usize);
             if blocks.is_empty() {
@@ -288,7 +306,7 @@ mod tests {
         let (from, to) = (start as u64, end as u64);
         let round = Round { start: from, end: to };
         let changes = ["A", "B"].into_iter().filter_map(change).collect();
-        let batch = Batch { feed: FEED, from, to, round, changes, recent, seen, made: seen };
+        let batch = Batch { feed: FEED, from, to, round, gap: false, changes, recent, seen, made: seen };
         Arc::new(Bulletin::new(batch, &mut Shapes::default()))
     }
 
@@ -398,7 +416,8 @@ mod tests {
             let rows = langs.iter().map(|lang| row(&id, lang)).collect();
             let to = from + langs.len() as u64;
             let (round, changes) = (Round { start: from, end: to }, vec![Change::new(id, &entries, rows)]);
-            let batch = Batch { feed: FEED, from, to, round, changes, recent: Arc::new([]), seen: now, made: now };
+            let batch =
+                Batch { feed: FEED, from, to, round, gap: false, changes, recent: Arc::new([]), seen: now, made: now };
             Arc::new(Bulletin::new(batch, shapes))
         };
         for (from, langs) in [(0, &["ko", "ja"][..]), (2, &["ko", "ja"]), (4, &["ja", "ko"]), (6, &["ko"])] {
@@ -413,5 +432,23 @@ mod tests {
         let now = Instant::now();
         assert!(!reader("ko", 0).push(read(1, 4, now), true));
         assert!(!reader("ko", 4).push(read(0, 4, now), true));
+    }
+
+    #[test]
+    fn a_position_from_a_hub_that_read_in_other_rounds_misses_no_later_translation() {
+        let now = Instant::now();
+        // Another hub told `A` after the first entry, in Korean; this one read all four together.
+        let mut reader = reader("ja", 1).resumed();
+        assert!(reader.push(read(0, 4, now), false));
+        assert_eq!(told(&reader.take(256, 256, now).0), tell(&[("alarm B-ja", 2), ("updated A-ja", 4)]));
+    }
+
+    #[test]
+    fn what_is_not_known_any_more_is_announced_before_the_rest() {
+        let now = Instant::now();
+        let batch = Batch { gap: true, ..read(0, 4, now).batch.clone() };
+        let mut reader = reader("ko", 0);
+        assert!(reader.push(Arc::new(Bulletin::new(batch, &mut Shapes::default())), true));
+        assert!(matches!(reader.take(256, 256, now).0[0].event, Event::Gap));
     }
 }

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -21,12 +21,14 @@ use crate::{
     alarm::{Batch, Position, Round},
     archive::ArchiveMessage,
     claim::{Claim, Tenure},
+    cluster::ClusterMessage,
+    exchange::{Clock, Note},
     histogram::Histogram,
     language::Languages,
     memory::{Bulletin, Memory, Shapes},
-    sink::{Event, Feed, Reason},
+    sink::{Event, Feed, Reason, Status},
     tally::{Ending, Tally},
-    user_session::{Pulled, Receipt, SessionArguments, SessionMessage, UserSessionActor},
+    user_session::{Elsewhere, Pulled, Receipt, SessionArguments, SessionMessage, UserSessionActor},
 };
 
 /// Changes that a session is handed at once when it asks for what lies back.
@@ -127,6 +129,17 @@ pub struct Counts {
 pub enum HubMessage {
     /// Somebody asks for a stream.
     Connect(Opening, RpcReplyPort<Answer>),
+    /// What other hubs say to somebody who comes back with a claim: connect him now.
+    Judged {
+        /// Who asks.
+        opening: Opening,
+        /// A newer opening owns this user, there.
+        refused: bool,
+        /// The newest claim of this user that is known there.
+        newest: Option<Claim>,
+        /// The answer.
+        reply: RpcReplyPort<Answer>,
+    },
     /// The poller opened the database, for the first time or again, or found another one: this is its head. Answered
     /// with where to read on.
     Opened(Position, RpcReplyPort<(Position, Option<Round>)>),
@@ -172,6 +185,39 @@ pub enum HubMessage {
         user: Arc<str>,
         /// Connects that it handled.
         connects: u64,
+    },
+    /// There are other hubs: this is who speaks with them. Once more when it was started again.
+    Cluster(ActorRef<ClusterMessage>),
+    /// The time that all hubs share.
+    Clock(Clock),
+    /// The other hubs are out of reach since then, or are there again.
+    Alone {
+        /// Since when.
+        since: Option<SystemTime>,
+        /// Serve nobody for that long.
+        fence: bool,
+    },
+    /// A session's connection began, and other hubs are to hear of it.
+    Began {
+        /// Whose.
+        user: Arc<str>,
+        /// Which.
+        conn: Uuid,
+        /// Under which claim.
+        claim: Claim,
+        /// It is no resume.
+        fresh: bool,
+    },
+    /// That connection ended.
+    Ended(Arc<str>, Uuid),
+    /// Another hub has a newer connection of this user, or (if the claim is the same) the same page.
+    Superseded {
+        /// Whose.
+        user: Arc<str>,
+        /// The connection that is over.
+        conn: Uuid,
+        /// The claim of the other one.
+        by: Claim,
     },
     /// Something was counted.
     Counted(Tally),
@@ -228,7 +274,10 @@ pub struct HubState {
     shapes: Shapes,
     /// Everybody was told that the log is so far, at least.
     passed: u64,
-    down_since: Option<SystemTime>,
+    status: Status,
+    cluster: Option<ActorRef<ClusterMessage>>,
+    clock: Option<Clock>,
+    fenced: bool,
     draining: bool,
     sessions: HashMap<Arc<str>, Slot>,
     users: HashMap<ActorId, Arc<str>>,
@@ -248,9 +297,19 @@ struct Slot {
 }
 
 impl HubState {
-    async fn connect(&mut self, opening: Opening, reply: RpcReplyPort<Answer>) {
+    /// Somebody who comes back may be known elsewhere; whoever opens anew is served at once.
+    async fn asked(&mut self, opening: Opening, reply: RpcReplyPort<Answer>) {
+        match &self.cluster {
+            Some(cluster) if opening.claim.is_some() => {
+                let _ = cluster.cast(ClusterMessage::Judge(opening, reply)); // one that failed drops the reply
+            }
+            _ => self.connect(opening, false, None, reply).await,
+        }
+    }
+
+    async fn connect(&mut self, opening: Opening, refused: bool, newest: Option<Claim>, reply: RpcReplyPort<Answer>) {
         let head = match self.at {
-            Some(head) if !self.draining => head,
+            Some(head) if !self.draining && !self.fenced => head,
             _ => {
                 let retry = crate::spread(Duration::from_secs(1), Duration::from_secs(3));
                 let _ = reply.send(Answer::Busy(retry)); // whoever asked may have given up
@@ -276,7 +335,13 @@ impl HubState {
         let Some(slot) = self.sessions.get_mut(&user) else { return };
         slot.connects += 1;
         slot.told = head.seq;
-        let connect = SessionMessage::Connect { opening: Box::new(opening), head, down_since: self.down_since, reply };
+        let clock = || match self.clock {
+            Some(clock) => Duration::from_micros(clock.shared(Instant::now())),
+            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        };
+        let elsewhere = self.cluster.as_ref().map(|_| Box::new(Elsewhere { clock: clock(), refused, newest }));
+        let connect =
+            SessionMessage::Connect { opening: Box::new(opening), head, status: self.status, elsewhere, reply };
         let _ = slot.actor.cast(connect); // a session that failed drops the reply, and the client comes back
     }
 
@@ -316,6 +381,7 @@ impl HubState {
         let to = batch.to;
         let bulletin = Arc::new(Bulletin::new(batch, &mut self.shapes));
         self.memory.remember(bulletin.clone());
+        self.tell_cluster(|| ClusterMessage::Grew);
         let receipt = Receipt::new(reply);
         let tell = |slot: &mut Slot| {
             let after = std::mem::replace(&mut slot.told, to);
@@ -384,6 +450,7 @@ impl HubState {
         if let Some((claim, _)) = tenure.revoked
             && before.revoked.is_none_or(|(revoked, _)| revoked < claim)
         {
+            self.tell_cluster(|| ClusterMessage::Revoked(user.clone(), claim));
             let _ = self.archive.cast(ArchiveMessage::Revoke { user, claim }); // at worst a day's protection is lost
         }
     }
@@ -394,6 +461,26 @@ impl HubState {
         if room && !tenure.is_forgettable(self.origin.elapsed()) {
             self.absent.insert(user, tenure);
         }
+    }
+
+    fn tell_cluster(&self, message: impl FnOnce() -> ClusterMessage) {
+        if let Some(cluster) = &self.cluster {
+            let _ = cluster.cast(message()); // one that failed is started again, and told everything
+        }
+    }
+
+    fn alone(&mut self, since: Option<SystemTime>, fence: bool) {
+        self.status.alone_since = since;
+        self.fenced = fence;
+        self.tell_status();
+        if fence {
+            let spread = Duration::from_secs(10);
+            self.tell_all(|| SessionMessage::End { reason: Reason::Busy, spread, receipt: None, reply: None });
+        }
+    }
+
+    fn tell_status(&self) {
+        self.tell_all(|| SessionMessage::Tell(Event::Status(self.status)));
     }
 
     fn forget(&mut self) {
@@ -480,6 +567,7 @@ impl HubState {
             && let Some(Slot { mut tenure, .. }) = self.sessions.remove(&user)
         {
             tenure.end(self.origin.elapsed());
+            self.tell_cluster(|| ClusterMessage::Ended(user.clone(), None));
             self.keep(user, tenure);
         }
     }
@@ -505,7 +593,10 @@ impl Actor for HubActor {
             memory: Memory::default(),
             shapes: Shapes::default(),
             passed: 0,
-            down_since: None,
+            status: Status::default(),
+            cluster: None,
+            clock: None,
+            fenced: false,
             draining: false,
             sessions: HashMap::new(),
             users: HashMap::new(),
@@ -528,12 +619,30 @@ impl Actor for HubActor {
     ) -> Result<(), ActorProcessingErr> {
         let handled = state.handled.fetch_add(1, Ordering::Relaxed);
         match message {
-            HubMessage::Connect(opening, reply) => state.connect(opening, reply).await,
+            HubMessage::Connect(opening, reply) => state.asked(opening, reply).await,
+            HubMessage::Judged { opening, refused, newest, reply } => {
+                state.connect(opening, refused, newest, reply).await;
+            }
             HubMessage::Opened(head, reply) => state.opened(head, reply),
             HubMessage::News(batch, reply) => state.news(batch, reply),
             HubMessage::Source { down_since } => {
-                state.down_since = down_since;
-                state.tell_all(|| SessionMessage::Tell(Event::Status { down_since }));
+                state.status.down_since = down_since;
+                state.tell_status();
+            }
+            HubMessage::Cluster(cluster) => {
+                state.cluster = Some(cluster);
+                state.tell_all(|| SessionMessage::Announce);
+            }
+            HubMessage::Clock(clock) => state.clock = Some(clock),
+            HubMessage::Alone { since, fence } => state.alone(since, fence),
+            HubMessage::Began { user, conn, claim, fresh } => {
+                state.tell_cluster(|| ClusterMessage::Began { user, conn, claim, fresh });
+            }
+            HubMessage::Ended(user, conn) => state.tell_cluster(|| ClusterMessage::Ended(user, Some(conn))),
+            HubMessage::Superseded { user, conn, by } => {
+                if let Some(slot) = state.sessions.get(&user) {
+                    let _ = slot.actor.cast(SessionMessage::Superseded { conn, by }); // one that ended has no connection
+                }
             }
             HubMessage::Pull { session, conn, at, round } => state.pull(session, conn, at, round),
             HubMessage::Origin { session, conn, user, count } => {
@@ -547,6 +656,9 @@ impl Actor for HubActor {
                 if let Some(slot) = state.sessions.get(&user) {
                     let told = SessionMessage::Tell(Event::Acknowledged { id, acknowledged });
                     let _ = slot.actor.cast(told); // one that ended has nobody to tell
+                } else {
+                    let note = Note::Acknowledged { user: user.clone(), id, acknowledged };
+                    state.tell_cluster(|| ClusterMessage::Tell(user, note));
                 }
             }
             HubMessage::Sessions(reply) => state.sessions(reply),

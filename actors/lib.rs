@@ -20,8 +20,10 @@
 pub mod alarm;
 pub mod archive;
 pub mod claim;
+pub mod cluster;
 pub mod connection;
 pub mod delivery;
+pub mod exchange;
 pub mod histogram;
 pub mod hub;
 pub mod language;
@@ -29,6 +31,7 @@ pub mod memory;
 pub mod poller;
 #[cfg(feature = "probe")]
 pub mod probe;
+pub mod register;
 pub mod sink;
 pub mod tally;
 pub mod tree;

@@ -93,7 +93,7 @@ impl Bulletin {
 
     /// Whether there is something in it for users that it does not name.
     pub fn is_for_everyone(&self) -> bool {
-        !self.others.is_empty()
+        self.batch.gap || !self.others.is_empty()
     }
 
     /// The users that it names.
@@ -116,6 +116,29 @@ impl Bulletin {
         let mut told: Vec<Told> = others.chain(own).filter(|told| !lies_behind(told)).collect();
         told.sort_by_key(|told| told.meaning.seq());
         Cow::Owned(told)
+    }
+
+    /// The page for a reader that came with a position in the midst of its round. A hub that decided in other rounds
+    /// may have given it that: what was told by then and changed since is told once more. `None`: that is nothing.
+    pub fn for_reader(&self, user: &str, came: u64) -> Option<Self> {
+        if came <= self.batch.round.start || came >= self.batch.round.end {
+            return None;
+        }
+        let later = |change: &Change| {
+            let told = change.meaning_for(user).is_some_and(|meaning| meaning.seq() > came);
+            let later = change.since(came).filter(|later| !told && later.entries.len() < change.entries.len())?;
+            later.meaning_for(user).map(|_| later)
+        };
+        let mut changed = false;
+        let changes = self.batch.changes.iter().map(|change| match later(change) {
+            Some(later) => {
+                changed = true;
+                later
+            }
+            None => change.clone(),
+        });
+        let changes = changes.collect();
+        changed.then(|| Self::new(Batch { changes, ..self.batch.clone() }, &mut Shapes::default()))
     }
 
     /// The change that is told of.

@@ -86,11 +86,8 @@ pub enum Event {
     Gap,
     /// The position asked for belongs to another database or lies beyond its head.
     Reset,
-    /// The database cannot be read since then, or (`None`) it can again.
-    Status {
-        /// Since when.
-        down_since: Option<SystemTime>,
-    },
+    /// What is wrong now, or that nothing is any more.
+    Status(Status),
     /// Nothing happened.
     Ping,
     /// The last block.
@@ -100,6 +97,15 @@ pub enum Event {
         /// When to come back, for the reasons that ask for it.
         retry: Option<Duration>,
     },
+}
+
+/// What readers are told of the hub's own health: silence must not look like all is well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Since when the database cannot be read.
+    pub down_since: Option<SystemTime>,
+    /// Since when this hub hears nothing of the others, and goes on alone.
+    pub alone_since: Option<SystemTime>,
 }
 
 /// Why a connection ends with a `bye`.

@@ -4,7 +4,8 @@
 //! TreeActor
 //! ├── ArchiveActor
 //! ├── HubActor ── UserSessionActor (one a user)
-//! └── PollerActor
+//! ├── PollerActor
+//! └── ClusterActor (if there are other hubs)
 //! ```
 //!
 //! Each depends on those above it. When one ends, those below it are ended too and all of them are started again, in
@@ -28,6 +29,7 @@ use crate::{
     alarm::Source,
     archive::{ArchiveActor, ArchiveMessage, OpenArchive},
     claim::Claim,
+    cluster::{ClusterActor, ClusterMessage, OpenCluster},
     hub::{HubActor, HubArguments, HubMessage, Settings},
     poller::{PollerActor, PollerArguments, PollerMessage},
 };
@@ -48,19 +50,26 @@ pub struct Actors {
     pub archive: ActorRef<ArchiveMessage>,
     /// Wake-ups and health.
     pub poller: ActorRef<PollerMessage>,
+    /// Other hubs, if there are any.
+    pub cluster: Option<ActorRef<ClusterMessage>>,
     /// Messages that the hub has handled, since the first start.
     pub handled: Arc<AtomicU64>,
     /// Restarts until now.
     pub restarts: u64,
 }
 
+/// Makes the poller's source.
+pub type OpenSource = Arc<dyn Fn() -> Box<dyn Source> + Send + Sync>;
+
 /// What a tree is made of.
 #[derive(Clone)]
 pub struct TreeArguments {
     /// Makes the poller's source.
-    pub source: Arc<dyn Fn() -> Box<dyn Source> + Send + Sync>,
+    pub source: OpenSource,
     /// Makes the archive's connections.
     pub archive: OpenArchive,
+    /// Makes the way to other hubs, if there are any.
+    pub cluster: Option<OpenCluster>,
     /// The settings of all sessions.
     pub settings: Settings,
     /// The longest pause between two looks at the database.
@@ -97,6 +106,7 @@ enum Child {
     Archive,
     Hub,
     Poller,
+    Cluster,
 }
 
 impl TreeArguments {
@@ -131,6 +141,15 @@ impl TreeArguments {
         let arguments = PollerArguments { source: (self.source)(), hub, interval: self.interval };
         Ok(Actor::spawn_linked(None, PollerActor, arguments, parent).await?.0)
     }
+
+    async fn start_cluster(
+        &self,
+        hub: ActorRef<HubMessage>,
+        parent: ActorCell,
+    ) -> Result<Option<ActorRef<ClusterMessage>>, ActorProcessingErr> {
+        let Some(open) = &self.cluster else { return Ok(None) };
+        Ok(Some(Actor::spawn_linked(None, ClusterActor, open(hub), parent).await?.0))
+    }
 }
 
 impl TreeState {
@@ -142,6 +161,7 @@ impl TreeState {
             (Child::Poller, actors.poller.get_id()),
         ]
         .into_iter()
+        .chain(actors.cluster.as_ref().map(|cluster| (Child::Cluster, cluster.get_id())))
         .find_map(|(child, of)| (of == id).then_some(child))
     }
 
@@ -170,7 +190,12 @@ impl TreeState {
         self.restarted = Instant::now();
         let mut actors = self.actors.borrow().clone();
         let parent = self.myself.get_cell();
-        actors.poller.stop(None);
+        if let Some(cluster) = &actors.cluster {
+            cluster.stop(None);
+        }
+        if from <= Child::Poller {
+            actors.poller.stop(None);
+        }
         if from <= Child::Hub {
             actors.hub.stop(None);
         }
@@ -181,7 +206,10 @@ impl TreeState {
             let (archive, handled) = (actors.archive.clone(), actors.handled.clone());
             actors.hub = self.arguments.start_hub(archive, handled, parent.clone()).await?;
         }
-        actors.poller = self.arguments.start_poller(actors.hub.clone(), parent).await?;
+        if from <= Child::Poller {
+            actors.poller = self.arguments.start_poller(actors.hub.clone(), parent.clone()).await?;
+        }
+        actors.cluster = self.arguments.start_cluster(actors.hub.clone(), parent).await?;
         actors.restarts += 1;
         self.actors.send_replace(actors);
         Ok(())
@@ -202,8 +230,9 @@ impl Actor for TreeActor {
         let archive = arguments.start_archive(parent.clone()).await?;
         let handled = Arc::default();
         let hub = arguments.start_hub(archive.clone(), Arc::clone(&handled), parent.clone()).await?;
-        let poller = arguments.start_poller(hub.clone(), parent).await?;
-        let (actors, _) = watch::channel(Actors { hub, archive, poller, handled, restarts: 0 });
+        let poller = arguments.start_poller(hub.clone(), parent.clone()).await?;
+        let cluster = arguments.start_cluster(hub.clone(), parent).await?;
+        let (actors, _) = watch::channel(Actors { hub, archive, poller, cluster, handled, restarts: 0 });
         let restarted = Instant::now();
         Ok(TreeState { arguments, myself, actors, restart_from: None, pause: PAUSE, restarted, stopping: false })
     }

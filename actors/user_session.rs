@@ -23,7 +23,7 @@ use crate::{
     histogram::Histogram,
     hub::{Answer, HubMessage, Opening, Session, Settings},
     memory::Bulletin,
-    sink::{self, Event, Reason},
+    sink::{self, Event, Reason, Status},
     spread,
     tally::{Ending, Tally},
 };
@@ -38,14 +38,16 @@ pub struct UserSessionActor;
 /// What a session can be told.
 #[derive(Debug)]
 pub enum SessionMessage {
-    /// Somebody asks for this stream. `head` is how far the hub has read, `down_since` since when it cannot.
+    /// Somebody asks for this stream.
     Connect {
         /// Who and how. In a box: what is rare shall not make every message large.
         opening: Box<Opening>,
         /// How far the hub has read.
         head: Position,
-        /// Since when the database cannot be read.
-        down_since: Option<SystemTime>,
+        /// What is wrong with the hub.
+        status: Status,
+        /// What other hubs have to say to it; `None`: there are no others.
+        elsewhere: Option<Box<Elsewhere>>,
         /// The answer.
         reply: RpcReplyPort<Answer>,
     },
@@ -88,12 +90,32 @@ pub enum SessionMessage {
         /// The answer.
         reply: Option<RpcReplyPort<bool>>,
     },
+    /// Another hub has a newer connection of this user, or (if the claim is the same) the same page.
+    Superseded {
+        /// The connection that is over.
+        conn: Uuid,
+        /// The claim of the other one.
+        by: Claim,
+    },
+    /// Tell the hub of the live connection once more: whoever tells other hubs was started again.
+    Announce,
     /// Describe the live connection, if there is one.
     Describe(mpsc::Sender<Session>),
     /// Hand what was counted to the hub.
     Count(Arc<Receipt>),
     /// Refusals need not be remembered any longer: offer to be ended, if nobody is connected.
     Rest,
+}
+
+/// What other hubs have to say to a connect.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere {
+    /// The time that all hubs share, since 1970.
+    pub clock: Duration,
+    /// The claim belongs to an opening that is over.
+    pub refused: bool,
+    /// The newest claim of this user that is known elsewhere.
+    pub newest: Option<Claim>,
 }
 
 /// The answer to a [`HubMessage::Pull`].
@@ -162,11 +184,19 @@ impl SessionState {
         &mut self,
         opening: Opening,
         head: Position,
-        down_since: Option<SystemTime>,
+        status: Status,
+        elsewhere: Option<Elsewhere>,
         reply: RpcReplyPort<Answer>,
     ) {
         self.connects += 1;
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = match elsewhere {
+            Some(Elsewhere { refused: true, .. }) => return self.refuse(reply),
+            Some(Elsewhere { clock, newest, .. }) => {
+                self.tenure.newest = self.tenure.newest.max(newest);
+                clock
+            }
+            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        };
         let decision = self.tenure.decide(opening.claim, self.now(), clock, Uuid::new_v4());
         let (claim, resumed) = match decision {
             Decision::Refuse => return self.refuse(reply),
@@ -198,9 +228,20 @@ impl SessionState {
         self.count(Tally::opened());
         self.tenure.begin(claim, self.now());
         self.tell_tenure();
-        let beginning = Beginning { conn, claim, sink, opening, hello, head, down_since, took_over };
+        let beginning = Beginning {
+            conn,
+            claim,
+            sink,
+            opening,
+            hello,
+            head,
+            status,
+            shared: elsewhere.map(|_| resumed),
+            took_over,
+        };
         let (myself, hub) = (self.myself.clone(), self.arguments.hub.clone());
         self.live = Some(Connection::begin(beginning, settings, myself, hub));
+        self.announce();
         self.go_on(Connection::advance);
     }
 
@@ -246,6 +287,7 @@ impl SessionState {
     /// Ends the live connection with a `bye`.
     fn end(&mut self, reason: Reason, longest: Duration) {
         if let Some(live) = self.live.take() {
+            self.withdraw(&live);
             let retry = reason.reconnect().then(|| spread(Duration::from_secs(1), longest.max(Duration::from_secs(3))));
             self.tenure.end(self.now());
             self.dismiss(live, reason, retry);
@@ -262,6 +304,38 @@ impl SessionState {
         live.bye(reason, retry);
     }
 
+    fn superseded(&mut self, conn: Uuid, by: Claim) {
+        self.tenure.newest = self.tenure.newest.max(Some(by));
+        let Some(mut live) = self.live.take_if(|live| live.conn == conn) else { return };
+        self.tenure.end(self.now());
+        if live.claim == by {
+            self.count_end(&mut live, Ending::Resumed);
+            live.close(); // the same page is back, on another hub
+        } else {
+            self.dismiss(live, Reason::Superseded, None);
+        }
+        self.idle();
+    }
+
+    /// Tells the hub of the live connection, if other hubs are to hear of it.
+    fn announce(&self) {
+        if let Some(live) = &self.live
+            && let Some(resumed) = live.shared
+        {
+            let user = self.arguments.user.clone();
+            let began = HubMessage::Began { user, conn: live.conn, claim: live.claim, fresh: !resumed };
+            let _ = self.arguments.hub.cast(began); // without its parent a session is about to end
+        }
+    }
+
+    /// Tells the hub that a connection ended of which other hubs heard.
+    fn withdraw(&self, live: &Connection) {
+        if live.shared.is_some() {
+            let ended = HubMessage::Ended(self.arguments.user.clone(), live.conn);
+            let _ = self.arguments.hub.cast(ended); // without its parent a session is about to end
+        }
+    }
+
     /// Lets the hub know who owns the stream and what is revoked: it outlives the session.
     fn tell_tenure(&self) {
         let tenure = HubMessage::Tenure { user: self.arguments.user.clone(), tenure: self.tenure };
@@ -274,6 +348,7 @@ impl SessionState {
         {
             info!(target: "audit", { user.id = &*self.arguments.user, conn = %conn.simple() }, "connection gone");
             self.count_end(&mut live, Ending::Gone);
+            self.withdraw(&live);
             live.close();
             self.tenure.end(self.now());
             self.idle();
@@ -322,13 +397,15 @@ impl Actor for UserSessionActor {
     ) -> Result<(), ActorProcessingErr> {
         let is_live = |conn: Uuid| state.live.as_ref().is_some_and(|live| live.conn == conn);
         match message {
-            SessionMessage::Connect { opening, head, down_since, reply } => {
-                state.connect(*opening, head, down_since, reply);
+            SessionMessage::Connect { opening, head, status, elsewhere, reply } => {
+                state.connect(*opening, head, status, elsewhere.map(|elsewhere| *elsewhere), reply);
             }
             SessionMessage::News { after, bulletin, receipt: _receipt } => {
                 state.go_on(|live| live.news(after, bulletin));
             }
             SessionMessage::Passed { from, to } => state.go_on(|live| live.passed(from, to)),
+            SessionMessage::Superseded { conn, by } => state.superseded(conn, by),
+            SessionMessage::Announce => state.announce(),
             SessionMessage::Pulled(conn, pulled) if is_live(conn) => state.go_on(|live| live.pulled(pulled)),
             SessionMessage::Origin(conn, at) if is_live(conn) => state.go_on(|live| live.origin(at)),
             SessionMessage::Tick(conn, tick) if is_live(conn) => state.go_on(|live| live.tick(tick)),

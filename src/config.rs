@@ -56,6 +56,34 @@ pub enum Auth {
     },
 }
 
+#[cfg(feature = "redis")]
+use crate::redis::Address;
+
+/// There is none in this build.
+#[cfg(not(feature = "redis"))]
+pub type Address = std::convert::Infallible;
+
+/// Reads where Redis is.
+fn redis_address(text: &str) -> Result<Address, String> {
+    #[cfg(feature = "redis")]
+    return Address::parse(text);
+    #[cfg(not(feature = "redis"))]
+    Err(format!("this build has no Redis in it: leave --redis {text} out, one hub serves by itself"))
+}
+
+/// How several hubs behave as one.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// Where it is.
+    pub address: Address,
+    /// The file that holds its password.
+    pub password_file: Option<PathBuf>,
+    /// Whether this hub serves nobody while it cannot reach it.
+    pub fence: bool,
+    /// Where hubs without a database can ask this one; without a slash at its end.
+    pub advertise: Option<String>,
+}
+
 /// How to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -114,6 +142,8 @@ pub struct Config {
     pub drain: Duration,
     /// How long a connection may take for what; not a setting.
     pub times: Times,
+    /// Where the other hubs are found, if there are some.
+    pub redis: Option<Redis>,
     /// What to log: a filter of `tracing-subscriber`.
     pub log: String,
     /// How to log.
@@ -153,12 +183,25 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&Setting) -> Result<Option<Given>, Refused>) -> Result<Self, Refused> {
         let mut read = Reader { lookup, said: Vec::with_capacity(SETTINGS.len()) };
         let file = |text: &str| value::something(text).map(PathBuf::from);
-        let redis = read.optional("redis", |_| {
-            Err::<(), _>("this build has no Redis in it: leave --redis out, one hub serves by itself".to_owned())
-        })?;
-        debug_assert!(redis.is_none(), "it is refused whatever its value");
+        let address = read.optional("redis", redis_address)?;
+        let password_file = read.optional("redis-password-file", file)?;
+        let fence = read.one("on-redis-loss", |text| value::one_of(text, &["serve", "fence"]))? == 1;
         let db = read.one("db", file)?;
         let create = !read.origin("db").is_named();
+        let advertise = read.optional("advertise", value::url)?;
+        if advertise.is_some() && create {
+            return Err(read.refused("advertise", "it is for a hub with a database: name one with --db FILE"));
+        }
+        let alone = [
+            ("redis-password-file", password_file.is_some()),
+            ("on-redis-loss", fence),
+            ("advertise", advertise.is_some()),
+        ];
+        let redis = match (address, alone.into_iter().find(|(_, said)| *said)) {
+            (Some(address), _) => Some(Redis { address, password_file, fence, advertise }),
+            (None, Some((name, _))) => return Err(read.refused(name, "it does nothing by itself: add --redis URL")),
+            (None, None) => None,
+        };
         let aliases = read.many("lang-alias", |text| {
             let pair = text.split_once('=').ok_or("it must be two tags, as in jp=ja")?;
             Aliases::default().with(pair.0, pair.1).map(|_| (pair.0.to_owned(), pair.1.to_owned()))
@@ -242,6 +285,7 @@ impl Config {
             frame_ancestors: read.one("frame-ancestors", value::frame_ancestors)?,
             auth,
             trusted_proxies,
+            redis,
             drain: read.duration("drain", Duration::ZERO..=10 * MINUTE)?,
             times: Times::default(),
             log: read.one("log", |text| {
@@ -284,6 +328,11 @@ impl Config {
             ..self.clone()
         };
         Renewed { config, changed, restart }
+    }
+
+    /// Whether the hub has no database: all alarms come from other hubs.
+    pub fn is_edge(&self) -> bool {
+        self.redis.is_some() && self.create
     }
 
     /// Puts the settings together from `sources`.

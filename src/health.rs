@@ -7,6 +7,7 @@ use std::time::Duration;
 use actors::{
     alarm::Failure,
     archive::ArchiveMessage,
+    cluster::{ClusterMessage, Standing},
     poller::{Health, PollerMessage},
     tree::Actors,
 };
@@ -57,6 +58,31 @@ pub struct Readiness {
     pub checks: Checks,
 }
 
+impl Readiness {
+    /// Without the others this hub does its job all the same: were it red, all would leave a balancer at once.
+    fn among_others(mut self, standing: Option<Standing>) -> Self {
+        if standing.as_ref().is_some_and(|standing| standing.fed.is_none()) {
+            // Without a database what it reads are the others' alarms.
+            for check in [&mut self.checks.database, &mut self.checks.poller] {
+                if check.status == Status::Failed {
+                    check.status = Status::Degraded;
+                }
+            }
+            self.status = self.checks.worst();
+        }
+        let reason = match standing {
+            None => Some("nobody tells whether it can be reached".to_owned()),
+            Some(standing) => standing.away.map(|(_, cause)| cause).or(standing.fed.and_then(|fed| fed.refused)),
+        };
+        let status = if reason.is_some() { Status::Degraded } else { Status::Ok };
+        if self.status == Status::Ok {
+            self.status = status;
+        }
+        self.checks.redis = Some(Check { status, reason });
+        self
+    }
+}
+
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Checks {
@@ -66,13 +92,32 @@ pub struct Checks {
     pub triggers: Check,
     /// The poller looked lately.
     pub poller: Check,
+    /// The other hubs can be reached; nothing if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Check>,
+}
+
+impl Checks {
+    fn worst(&self) -> Status {
+        let all = [&self.database, &self.triggers, &self.poller];
+        let any = |status| all.iter().any(|check| check.status == status);
+        match () {
+            () if any(Status::Failed) => Status::Failed,
+            () if any(Status::Degraded) => Status::Degraded,
+            () => Status::Ok,
+        }
+    }
 }
 
 /// Asks the actors and judges what they say. `interval` is the longest pause between two looks.
 pub async fn readiness(actors: &Actors, interval: Duration) -> Readiness {
     let (poller, triggers) =
         tokio::join!(ask(&actors.poller, PollerMessage::Health), ask(&actors.archive, ArchiveMessage::MissingTriggers));
-    judge(poller.as_ref(), triggers.as_ref(), interval, Instant::now())
+    let readiness = judge(poller.as_ref(), triggers.as_ref(), interval, Instant::now());
+    match &actors.cluster {
+        Some(cluster) => readiness.among_others(ask(cluster, ClusterMessage::Standing).await),
+        None => readiness,
+    }
 }
 
 /// Asks an actor; `None`: it ended, or it did not answer in time.
@@ -118,15 +163,9 @@ pub fn judge(
         database: Check::from_reason(reads),
         triggers: Check::from_reason(complete),
         poller: Check::from_reason(looks),
+        redis: None,
     };
-    let all = [&checks.database, &checks.triggers, &checks.poller];
-    let worst = |status| all.iter().any(|check| check.status == status);
-    let status = match () {
-        () if worst(Status::Failed) => Status::Failed,
-        () if worst(Status::Degraded) => Status::Degraded,
-        () => Status::Ok,
-    };
-    Readiness { status, checks }
+    Readiness { status: checks.worst(), checks }
 }
 
 #[cfg(test)]

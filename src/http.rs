@@ -6,6 +6,7 @@
 
 pub mod alarms;
 mod audit;
+mod forward;
 pub mod health;
 pub mod pages;
 pub mod problem;
@@ -75,6 +76,8 @@ pub struct Api {
     pub cors_origins: Arc<[String]>,
     /// The `frame-ancestors` of the pages.
     pub frame_ancestors: Arc<str>,
+    /// Asks a hub with a database, if this one has none.
+    pub forward: Option<reqwest::Client>,
 }
 
 impl Api {
@@ -90,6 +93,7 @@ impl Api {
             hosts: config.hosts.as_slice().into(),
             cors_origins: config.cors_origins.as_slice().into(),
             frame_ancestors: config.frame_ancestors.as_str().into(),
+            forward: config.is_edge().then(forward::client),
         }
     }
 
@@ -208,6 +212,11 @@ impl Resource {
         }
     }
 
+    /// Whether only a hub with a database can answer.
+    fn needs_database(&self) -> bool {
+        matches!(self, Self::History(_) | Self::Acknowledgement(..) | Self::Alarms | Self::Alarm(_))
+    }
+
     /// The methods that it has; `HEAD` comes with `GET`, `OPTIONS` is everywhere.
     fn methods(&self) -> &'static [Method] {
         match self {
@@ -315,6 +324,9 @@ async fn answer(api: &Api, path: &str, request: &Request, body: Body) -> Result<
         return Err(problem::method_not_allowed(methods));
     }
     let caller = admit(api, &resource, request)?;
+    if let Some(client) = api.forward.as_ref().filter(|_| resource.needs_database()) {
+        return forward::forward(api, client, path, request, body).await;
+    }
     let add = request.method == Method::PUT;
     match resource {
         Resource::File(file) => Ok(pages::file(api, file, request)),

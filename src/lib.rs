@@ -7,6 +7,8 @@ pub mod health;
 pub mod http;
 pub mod log;
 pub mod metrics;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod server;
 pub mod store;
 mod watch;
@@ -47,28 +49,17 @@ impl Hub {
     /// A key that cannot be used, a table that cannot be adopted, an address that cannot be listened on.
     pub async fn start(config: Config) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let authority = auth::Authority::new(&config)?;
-        let options = Options {
-            path: config.db.clone(),
-            make: if config.create { Make::File } else { Make::Table },
-            aliases: config.aliases.clone(),
-            retention: config.retention,
-        };
-        // Adopts the table, or says at once why that cannot be done; from now on a missing file is never made.
-        actors::alarm::Source::open(&mut Store::new(options.clone()))?;
-        let options = Options { make: Make::Nothing, ..options };
-        let db = options.path.clone();
-        let archive = options.clone();
-        let arguments = TreeArguments {
-            source: Arc::new(move || Box::new(Store::new(options.clone()))),
-            archive: Arc::new(move || Box::new(Store::new(archive.clone()))),
-            settings: Settings { queue: config.queue, heartbeat: config.heartbeat, settle: config.settle },
-            interval: config.poll_interval,
-        };
+        let (advertise, advertised) = tokio::sync::watch::channel(None);
+        let arguments = arguments(&config, advertised)?;
         let (root, _) = Actor::spawn(None, TreeActor, arguments).await?;
         let actors = ractor::call!(root, TreeMessage::Actors)?;
-        tokio::spawn(watch::wake_on_writes(db, actors.clone()));
+        if !config.is_edge() {
+            tokio::spawn(watch::wake_on_writes(config.db.clone(), actors.clone()));
+        }
         wait_until_read(&actors.borrow().poller.clone()).await;
         let api = tokio::sync::watch::Sender::new(http::Api::new(&config, authority, actors));
+        let advertised = config.redis.as_ref().and_then(|redis| redis.advertise.clone());
+        let secure = config.tls.is_some();
         let certificate = config.tls.map(Certificate::follow).transpose()?;
         let mut addresses = Vec::with_capacity(config.listen.len());
         let mut listeners = Vec::with_capacity(config.listen.len());
@@ -78,6 +69,9 @@ impl Hub {
             addresses.push(listener.local_addr()?);
             listeners.push(listener);
         }
+        // By its number a hub with TLS is not known, and "every address" is none.
+        let reached = addresses.iter().find(|address| !secure && !address.ip().is_unspecified());
+        advertise.send_replace(advertised.or_else(|| reached.map(|address| format!("http://{address}"))));
         let limits = Limits {
             connections: config.max_connections as usize,
             per_address: config.max_per_address as usize,
@@ -144,6 +138,41 @@ impl Hub {
         };
         tokio::time::timeout(self.drain, all).await.is_ok()
     }
+}
+
+/// What the actors work on: the database, or what other hubs tell.
+fn arguments(
+    config: &Config,
+    advertised: tokio::sync::watch::Receiver<Option<String>>,
+) -> Result<TreeArguments, Box<dyn Error + Send + Sync>> {
+    let settings = Settings { queue: config.queue, heartbeat: config.heartbeat, settle: config.settle };
+    let interval = config.poll_interval;
+    #[cfg(feature = "redis")]
+    if let Some(redis) = config.redis.as_ref().filter(|_| config.is_edge()) {
+        let redis::Member { source, archive, cluster } = redis::edge(redis)?;
+        // A look waits for news by itself.
+        let interval = Duration::from_millis(1);
+        return Ok(TreeArguments { source, archive, cluster: Some(cluster), settings, interval });
+    }
+    let options = Options {
+        path: config.db.clone(),
+        make: if config.create { Make::File } else { Make::Table },
+        aliases: config.aliases.clone(),
+        retention: config.retention,
+    };
+    // Adopts the table, or says at once why that cannot be done; from now on a missing file is never made.
+    actors::alarm::Source::open(&mut Store::new(options.clone()))?;
+    let options = Options { make: Make::Nothing, ..options };
+    let kept = options.clone();
+    let source: actors::tree::OpenSource = Arc::new(move || Box::new(Store::new(options.clone())));
+    let archive: actors::archive::OpenArchive = Arc::new(move || Box::new(Store::new(kept.clone())));
+    #[cfg(feature = "redis")]
+    if let Some(redis) = &config.redis {
+        let redis::Member { source, archive, cluster } = redis::origin(redis, source, archive, advertised)?;
+        return Ok(TreeArguments { source, archive, cluster: Some(cluster), settings, interval });
+    }
+    drop(advertised); // nobody asks
+    Ok(TreeArguments { source, archive, cluster: None, settings, interval })
 }
 
 /// Waits until the poller has opened the database, so that whoever connects first is not sent away; not for ever,

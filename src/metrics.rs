@@ -9,6 +9,7 @@ use std::{
 };
 
 use actors::{
+    cluster::{ClusterMessage, Standing},
     histogram::{BOUNDS, Histogram},
     hub::{Counts, HubMessage},
     poller::{Health, PollerMessage},
@@ -30,9 +31,16 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Asks the actors and writes down what they say. `interval` is the longest pause between two looks at the database.
 pub async fn scrape(actors: &Actors, interval: Duration) -> String {
     let handled = actors.handled.load(Ordering::Relaxed);
-    let (counts, health, readiness) = tokio::join!(
+    let standing = async {
+        match &actors.cluster {
+            Some(cluster) => ask(cluster, ClusterMessage::Standing).await,
+            None => None,
+        }
+    };
+    let (counts, health, standing, readiness) = tokio::join!(
         ask(&actors.hub, |reply| HubMessage::Counts { handled, reply }),
         ask(&actors.poller, PollerMessage::Health),
+        standing,
         readiness(actors, interval)
     );
     let mut registry = Registry::with_prefix("alarm_hub");
@@ -46,6 +54,9 @@ pub async fn scrape(actors: &Actors, interval: Duration) -> String {
     if let Some(health) = health {
         add_health(&mut registry, &health);
     }
+    if let Some(standing) = standing {
+        add_standing(&mut registry, &standing);
+    }
     let mut written = String::new();
     match text::encode_registry(&mut written, &registry) {
         Ok(()) => plain(&written),
@@ -55,7 +66,9 @@ pub async fn scrape(actors: &Actors, interval: Duration) -> String {
 
 fn add_readiness(registry: &mut Registry, readiness: &Readiness) {
     let checks = &readiness.checks;
+    let redis = checks.redis.as_ref().map(|redis| ("redis", redis));
     let checks = [("database", &checks.database), ("triggers", &checks.triggers), ("poller", &checks.poller)];
+    let checks = checks.into_iter().chain(redis);
     let lines = checks.map(|(name, check)| (name, Value::Gauge(u64::from(check.status == Status::Ok))));
     registry.register("ready", "Whether a check of /readyz says yes", Lines::each("check", lines));
 }
@@ -104,6 +117,18 @@ fn add_health(registry: &mut Registry, health: &Health) {
     let looked = health.looked.and_then(|looked| looked.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let help = "When the database was last looked at with success; 0 is never";
     add("last_poll_timestamp_seconds", help, Value::Seconds(looked.as_secs_f64()));
+}
+
+fn add_standing(registry: &mut Registry, standing: &Standing) {
+    let mut add = |name: &str, help: &str, value: Value| registry.register(name, help, Lines::One(value));
+    add("redis_up", "Whether Redis can be reached", Value::Gauge(u64::from(standing.away.is_none())));
+    add("redis_reconnects", "Times that Redis was reached again", Value::Counter(standing.reconnects));
+    if let Some(fed) = &standing.fed {
+        add("redis_stream_lag", "Changes that hubs without a database were not told of", Value::Gauge(fed.behind));
+    }
+    let help = "Connections ended because another hub has a newer one of the same user";
+    add("ownership_conflicts", help, Value::Counter(standing.conflicts));
+    add("ownership_waiting", "Users of whom the other hubs have not been told yet", Value::Gauge(standing.waiting));
 }
 
 fn languages(counted: &ByLanguage) -> Lines {

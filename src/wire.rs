@@ -93,10 +93,17 @@ impl Encoder {
             }
             Event::Gap => ("gap", r#"{"reason":"expired"}"#.to_owned(), None),
             Event::Reset => ("reset", r#"{"reason":"other-database"}"#.to_owned(), None),
-            Event::Status { down_since: Some(since) } => {
-                ("status", format!(r#"{{"source":"down","since":"{}"}}"#, rfc3339(*since)), None)
+            Event::Status(status) => {
+                let mut data = match status.down_since {
+                    Some(since) => format!(r#"{{"source":"down","since":"{}""#, rfc3339(since)),
+                    None => r#"{"source":"up""#.to_owned(),
+                };
+                if let Some(since) = status.alone_since {
+                    let _ = write!(data, r#","redis":"down","redis_since":"{}""#, rfc3339(since)); // as below
+                }
+                data.push('}');
+                ("status", data, None)
             }
-            Event::Status { down_since: None } => ("status", r#"{"source":"up"}"#.to_owned(), None),
             Event::Bye { reason, retry } => {
                 let conn = self.conn.simple();
                 let mut data = format!(r#"{{"reason":"{reason}","reconnect":{},"conn":"{conn}""#, reason.reconnect());

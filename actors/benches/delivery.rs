@@ -45,7 +45,8 @@ fn page(alarms: u64) -> Arc<Bulletin> {
     };
     let (to, changes) = (alarms * 3, (0..alarms).map(change).collect());
     let (round, now) = (Round { start: 0, end: to }, Instant::now().into());
-    let batch = Batch { feed: FEED, from: 0, to, round, changes, recent: Arc::new([]), seen: now, made: now };
+    let batch =
+        Batch { feed: FEED, from: 0, to, round, gap: false, changes, recent: Arc::new([]), seen: now, made: now };
     Arc::new(Bulletin::new(batch, &mut Shapes::default()))
 }
 

@@ -50,7 +50,8 @@ async fn serve(flags: Flags, mut config: Config, log: &Log) -> Result<(), Box<dy
         () = signals.next() => return Ok(()),
     };
     for address in hub.addresses() {
-        info!(%address, version = env!("CARGO_PKG_VERSION"), db = %config.db.display(), "listening");
+        let db = if config.is_edge() { "none".into() } else { config.db.to_string_lossy() };
+        info!(%address, version = env!("CARGO_PKG_VERSION"), db = &*db, "listening");
     }
     if let Some(address) = hub.metrics_address() {
         info!(%address, "serving metrics");
@@ -154,6 +155,10 @@ fn welcome(config: &Config, addresses: &[SocketAddr]) -> String {
     let db = quoted(&config.db.display().to_string());
     let mut lines: Vec<String> =
         addresses.iter().map(|address| format!("dashboard    {}", page(config, *address))).collect();
+    if config.is_edge() {
+        lines.push("alarms       come from the hubs with a database that share this Redis".to_owned());
+        return lines.join("\n");
+    }
     lines.push(format!("first alarm  alarm-hub send --db {db} ko='안녕하세요' en-US='hello'"));
     lines.push(format!(
         "or           sqlite3 {db} \"INSERT INTO alarm (id, lang, message) VALUES ('1', 'en-US', 'hello')\""

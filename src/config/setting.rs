@@ -259,7 +259,32 @@ pub const SETTINGS: &[Setting] = &[
         "X-Remote-Scope",
         "The header in which that proxy lists the user's scopes: publish sessions metrics",
     ),
-    setting(OPERATION, "redis", Kind::Text, "URL", "", "Behave as one with other hubs; not in this build"),
+    setting(
+        OPERATION,
+        "redis",
+        Kind::Text,
+        "URL",
+        "",
+        "Behave as one with the other hubs that share this Redis: redis://HOST:6379, rediss:// for TLS, or \
+         redis+sentinel://HOST:26379,HOST:26379/NAME; where no database is named, serve the alarms of those hubs",
+    ),
+    setting(
+        OPERATION,
+        "advertise",
+        Kind::Text,
+        "URL",
+        "",
+        "Where hubs without a database can ask this one, as in http://10.0.0.5:5000; if not set, where it listens",
+    ),
+    setting(OPERATION, "redis-password-file", Kind::Text, "FILE", "", "The file that holds the password of Redis"),
+    setting(
+        OPERATION,
+        "on-redis-loss",
+        Kind::Text,
+        "serve|fence",
+        "serve",
+        "While Redis is away: serve alone, or end all connections and serve nobody, so that no user has two",
+    ),
     setting(
         OPERATION,
         "drain",

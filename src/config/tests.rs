@@ -140,7 +140,8 @@ fn settings_that_contradict_or_lack_each_other_are_refused() {
     assert!(why(from_flags(&both)).contains("contradicts --auth"));
     let same = [("auth", "proxy"), ("trusted-proxy", "10.0.0.7"), ("proxy-scope-header", "x-remote-user")];
     assert!(why(from_flags(&same)).contains("name another"));
-    assert!(why(from_flags(&[("redis", "redis://127.0.0.1")])).contains("this build has no Redis"));
+    #[cfg(not(feature = "redis"))]
+    assert!(why(from_flags(&[("redis", "redis://127.0.0.1"), ("db", "a.db")])).contains("this build has no Redis"));
 }
 
 #[test]
@@ -169,4 +170,20 @@ proptest! {
             prop_assert!(refused.0.contains("hub.toml"), "{}", refused);
         }
     }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis_without_a_database_is_an_edge_and_what_belongs_to_it_needs_redis() {
+    let redis = ("redis", "redis://127.0.0.1");
+    let config = from_flags(&[redis, ("db", "a.db"), ("on-redis-loss", "fence")]).unwrap();
+    assert!(!config.is_edge());
+    assert!(config.redis.is_some_and(|redis| redis.fence));
+    assert!(from_flags(&[redis]).unwrap().is_edge());
+    assert!(why(from_flags(&[redis, ("advertise", "http://a:1")])).contains("--db FILE"));
+    assert!(why(from_flags(&[("db", "a.db"), ("advertise", "http://a:1")])).contains("add --redis URL"));
+    assert!(why(from_flags(&[redis, ("db", "a.db"), ("advertise", "a:1")])).contains("http"));
+    assert!(why(from_flags(&[("on-redis-loss", "fence")])).contains("add --redis URL"));
+    assert!(why(from_flags(&[("redis-password-file", "p")])).contains("add --redis URL"));
+    assert!(why(from_flags(&[("redis", "redis://:secret@cache"), ("db", "a.db")])).contains("--redis-password-file"));
 }

@@ -171,6 +171,15 @@ pub fn frame_ancestors(text: &str) -> Result<String, String> {
     }
 }
 
+/// The address of a hub, without a slash at its end.
+pub fn url(text: &str) -> Result<String, String> {
+    let wrong = || "it must be a URL as in http://10.0.0.5:5000".to_owned();
+    let url = reqwest::Url::parse(text).map_err(|_| wrong())?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    let fits = matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" && plain;
+    if fits { Ok(text.trim_end_matches('/').to_owned()) } else { Err(wrong()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use actors::hub::{HubMessage, Session};
+use actors::{
+    cluster::ClusterMessage,
+    hub::{HubMessage, Session},
+};
+use ractor::ActorRef;
 use serde_json::{Value, json};
 use warp::{Reply, http::StatusCode, reply::Response};
 
@@ -29,25 +33,41 @@ fn absent() -> Problem {
     Problem::new(&problem::NOT_CONNECTED, "this user has no live connection")
 }
 
+/// This hub, and the way to the others if there are some.
+fn hubs(api: &Api) -> (ActorRef<HubMessage>, Option<ActorRef<ClusterMessage>>) {
+    let actors = api.actors.borrow();
+    (actors.hub.clone(), actors.cluster.clone())
+}
+
 /// All live connections, by user.
 pub async fn all(api: &Api) -> Result<Response, Problem> {
-    let hub = api.actors.borrow().hub.clone();
-    let sessions = api.ask(&hub, HubMessage::Sessions).await?;
+    let (hub, cluster) = hubs(api);
+    let sessions = match cluster {
+        Some(cluster) => api.ask(&cluster, ClusterMessage::Sessions).await?,
+        None => api.ask(&hub, HubMessage::Sessions).await?,
+    };
     let sessions: Vec<Value> = sessions.iter().map(shown).collect();
     Ok(json(StatusCode::OK, json!({"sessions": sessions}).to_string()))
 }
 
 /// The live connection of one user.
 pub async fn one(api: &Api, user: Arc<str>) -> Result<Response, Problem> {
-    let hub = api.actors.borrow().hub.clone();
-    let session = api.ask(&hub, |reply| HubMessage::Session(user, reply)).await?.ok_or_else(absent)?;
+    let (hub, cluster) = hubs(api);
+    let mut session = api.ask(&hub, |reply| HubMessage::Session(user.clone(), reply)).await?;
+    if let (None, Some(cluster)) = (&session, cluster) {
+        session = api.ask(&cluster, |reply| ClusterMessage::Session(user, reply)).await?;
+    }
+    let session = session.ok_or_else(absent)?;
     Ok(json(StatusCode::OK, shown(&session).to_string()))
 }
 
 /// Ends the live connection of one user.
 pub async fn kick(api: &Api, user: Arc<str>, request: &Request, caller: &Caller) -> Result<Response, Problem> {
-    let (hub, kicked) = (api.actors.borrow().hub.clone(), user.clone());
-    let was_live = api.ask(&hub, |reply| HubMessage::Kick(kicked, reply)).await?;
+    let (hub, cluster) = hubs(api);
+    let mut was_live = api.ask(&hub, |reply| HubMessage::Kick(user.clone(), reply)).await?;
+    if let (false, Some(cluster)) = (was_live, cluster) {
+        was_live = api.ask(&cluster, |reply| ClusterMessage::Kick(user.clone(), reply)).await?;
+    }
     if was_live {
         audit::acted(request, caller, "kicked", &user);
     }

@@ -172,7 +172,7 @@ pub(super) fn page(
     let seen = Instant::now();
     let age = u64::try_from(milliseconds(SystemTime::now()) - made).unwrap_or(0);
     let made = seen.checked_sub(Duration::from_millis(age)).unwrap_or(seen);
-    Ok(Some(Batch { feed: opened.feed, from, to, round, changes, recent: Arc::new([]), seen, made }))
+    Ok(Some(Batch { feed: opened.feed, from, to, round, gap: false, changes, recent: Arc::new([]), seen, made }))
 }
 
 /// The page after `from` for a reader that is far behind; what the log no longer tells, or never told, is told by the
@@ -223,7 +223,7 @@ fn standing(opened: &Opened, reading: &mut Reading<'_>, from: u64, tail: u64) ->
     }
     let round = Round { start: from, end: to };
     let seen = Instant::now();
-    Ok(Batch { feed: opened.feed, from, to, round, changes, recent: Arc::new([]), seen, made: seen })
+    Ok(Batch { feed: opened.feed, from, to, round, gap: false, changes, recent: Arc::new([]), seen, made: seen })
 }
 
 /// The last entry up to `seq`; `None`: the log has none.

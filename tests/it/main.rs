@@ -7,6 +7,8 @@ mod audience;
 mod auth;
 mod cli;
 mod clients;
+#[cfg(feature = "redis")]
+mod cluster;
 mod faults;
 mod health;
 mod metrics;

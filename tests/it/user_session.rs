@@ -44,7 +44,9 @@ fn opening() -> Opening {
 }
 
 async fn connect(session: &ActorRef<SessionMessage>, opening: Opening) -> Answer {
-    let ask = |reply| SessionMessage::Connect { opening: Box::new(opening), head: HEAD, down_since: None, reply };
+    let opening = Box::new(opening);
+    let status = Default::default();
+    let ask = |reply| SessionMessage::Connect { opening, head: HEAD, status, elsewhere: None, reply };
     match session.call(ask, None).await {
         Ok(CallResult::Success(answer)) => answer,
         other => panic!("no answer: {other:?}"),
@@ -97,7 +99,13 @@ async fn a_session_whose_only_client_left_before_the_answer_offers_itself_to_be_
     drop(nobody);
     let reply = ractor::RpcReplyPort::from(answer);
     session
-        .cast(SessionMessage::Connect { opening: Box::new(opening()), head: HEAD, down_since: None, reply })
+        .cast(SessionMessage::Connect {
+            opening: Box::new(opening()),
+            head: HEAD,
+            status: Default::default(),
+            elsewhere: None,
+            reply,
+        })
         .unwrap();
     let idle = async {
         loop {

@@ -1,0 +1,706 @@
+//! ClusterActor: makes several hubs behave as one. It mirrors what this hub's sessions do into the register that all
+//! hubs share, closes the connections that the register gave to another hub, and carries what concerns a user to the
+//! hub that serves that user.
+//!
+//! No connection waits for it: sessions decide at once, and the register corrects them. What is to be said is told
+//! from the state when it is said, so that what waits is at most one word a user; one exchange is under way at a time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, rpc::CallResult};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
+};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    claim::Claim,
+    exchange::{Ask, Away, Clock, Exchange, Mailbox, Note, Reply},
+    hub::{Answer, HubMessage, Opening, Session},
+    register::{Bid, Close, Held, RENEW, SAY_AGAIN, Step, Verdict},
+    spread,
+};
+
+/// What is asked in one exchange, at most.
+const TOGETHER: usize = 512;
+
+/// What waits besides the users' own words, at most.
+const WAITING_MAX: usize = 4_096;
+
+/// How often the clocks are compared again.
+const COMPARE: Duration = Duration::from_secs(60);
+
+/// How often to look whose word is due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long the register may be away before readers are told that this hub goes on alone.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
+
+/// The pauses between two attempts to reach it, besides [`SAY_AGAIN`].
+const AGAIN: Duration = Duration::from_millis(20);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long another hub may take to answer.
+const OTHERS: Duration = Duration::from_millis(1_200);
+
+/// Sessions told in one note, at most.
+const SESSIONS: usize = 256;
+
+/// Makes several hubs behave as one.
+pub struct ClusterActor;
+
+/// How the connection to the other hubs is.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Since when the register cannot be reached, and why.
+    pub away: Option<(SystemTime, String)>,
+    /// How often it was reached again.
+    pub reconnects: u64,
+    /// Connections that were closed because another hub had a newer one.
+    pub conflicts: u64,
+    /// Users of which this hub has something to say.
+    pub waiting: u64,
+    /// How far other hubs have been told of the alarms, if this hub has a database.
+    pub fed: Option<Fed>,
+}
+
+/// What the cluster actor can be told.
+#[derive(Debug)]
+pub enum ClusterMessage {
+    /// A connection began on this hub.
+    Began {
+        /// Whose.
+        user: Arc<str>,
+        /// Which.
+        conn: Uuid,
+        /// Under which claim.
+        claim: Claim,
+        /// It is a deliberate opening and no resume.
+        fresh: bool,
+    },
+    /// A connection of this hub ended; `None`: whichever this user had.
+    Ended(Arc<str>, Option<Uuid>),
+    /// Claims of this user up to this one are worth nothing any more.
+    Revoked(Arc<str>, Claim),
+    /// Somebody comes back with a claim: may he? The answer goes to the hub, as [`HubMessage::Judged`].
+    Judge(Opening, RpcReplyPort<Answer>),
+    /// Tell the hub that serves this user, if it is another one.
+    Tell(Arc<str>, Note),
+    /// End the connection of this user, wherever it is; whether there was one.
+    Kick(Arc<str>, RpcReplyPort<bool>),
+    /// The live connections of all hubs.
+    Sessions(RpcReplyPort<Vec<Session>>),
+    /// The live connection of one user, wherever it is.
+    Session(Arc<str>, RpcReplyPort<Option<Session>>),
+    /// The log grew: other hubs are to be told.
+    Grew,
+    /// Where the hubs can be asked that have a database; empty if none is there or that cannot be told.
+    Origins(RpcReplyPort<Vec<Arc<str>>>),
+    /// How are you?
+    Standing(RpcReplyPort<Standing>),
+    /// An exchange is over.
+    Exchanged(Exchanged),
+    /// Notes of other hubs. Answered when they are handled.
+    Notes(Vec<Note>, RpcReplyPort<()>),
+    /// It is time to see whose word is due.
+    Tick,
+    /// It is time to try again.
+    Again,
+    /// Other hubs had long enough to answer.
+    Overdue(u64),
+    /// What this hub itself adds to an answer.
+    Here(u64, Vec<Session>),
+}
+
+/// What came of an exchange, and the exchange on its way back.
+pub struct Exchanged {
+    exchange: Box<dyn Exchange>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Compared(Result<Clock, Away>),
+    Asked(Vec<Asked>, Result<Vec<Reply>, Away>),
+}
+
+impl std::fmt::Debug for Exchanged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Exchanged")
+    }
+}
+
+/// What was asked, and whom the answer is for.
+enum Asked {
+    Bid(Arc<str>, Step, Bid),
+    Judge(Opening, RpcReplyPort<Answer>),
+    /// A note, and the question it belongs to.
+    Note(Option<u64>),
+    Hubs(u64),
+    Origins(RpcReplyPort<Vec<Arc<str>>>),
+}
+
+/// How far other hubs have been told of the alarms.
+#[derive(Clone, Debug, Default)]
+pub struct Fed {
+    /// Positions that they have not been told of.
+    pub behind: u64,
+    /// Why they cannot be told.
+    pub refused: Option<String>,
+}
+
+/// Whoever tells other hubs of the alarms. It ends with the cluster actor.
+pub struct Feeding {
+    /// Tells it that the log grew.
+    pub grew: mpsc::Sender<()>,
+    /// How far it is.
+    pub fed: watch::Receiver<Fed>,
+}
+
+/// What a cluster actor starts with.
+pub struct ClusterArguments {
+    /// The name of this hub: never that of another one, or of an earlier start.
+    pub name: Arc<str>,
+    /// The register.
+    pub exchange: Box<dyn Exchange>,
+    /// Where other hubs write to this one.
+    pub mailbox: Box<dyn Mailbox>,
+    /// Whom to tell.
+    pub hub: ActorRef<HubMessage>,
+    /// Whether this hub closes its connections while it is alone.
+    pub fence: bool,
+    /// Who tells other hubs of the alarms, if this hub has a database.
+    pub feeding: Option<Feeding>,
+}
+
+/// Makes what a cluster actor starts with, to tell this hub.
+pub type OpenCluster = Arc<dyn Fn(ActorRef<HubMessage>) -> ClusterArguments + Send + Sync>;
+
+/// A cluster actor's state.
+pub struct ClusterState {
+    name: Arc<str>,
+    hub: ActorRef<HubMessage>,
+    myself: ActorRef<ClusterMessage>,
+    origin: Instant,
+    fence: bool,
+    feeding: Option<Feeding>,
+    exchange: Option<Box<dyn Exchange>>,
+    clock: Option<Clock>,
+    compared: Instant,
+    listed: Option<Instant>,
+    pause: Duration,
+    alone_since: Option<(Instant, bool)>,
+    number: u64,
+    users: HashMap<Arc<str>, User>,
+    /// Users of which something is to be said, in order.
+    words: VecDeque<Arc<str>>,
+    /// Everything else that is to be asked.
+    asks: VecDeque<(Ask, Asked)>,
+    questions: HashMap<u64, Question>,
+    standing: Standing,
+}
+
+struct User {
+    held: Held,
+    queued: bool,
+    /// When its word was said last.
+    said: Option<Instant>,
+}
+
+/// What other hubs were asked.
+enum Question {
+    Kick(RpcReplyPort<bool>),
+    Sessions { reply: RpcReplyPort<Vec<Session>>, found: Vec<Session>, missing: usize },
+    Session(RpcReplyPort<Option<Session>>),
+}
+
+impl ClusterState {
+    fn began(&mut self, user: Arc<str>, held: Held) {
+        match self.users.get_mut(&user) {
+            Some(before) => before.held.replace(held),
+            None => {
+                self.users.insert(user.clone(), User { held, queued: false, said: None });
+            }
+        }
+        self.speak(user);
+    }
+
+    fn ended(&mut self, user: Arc<str>, conn: Option<Uuid>) {
+        let Some(known) = self.users.get_mut(&user) else { return };
+        if known.held.close(conn.unwrap_or(known.held.conn)) {
+            self.speak(user);
+        }
+    }
+
+    fn revoked(&mut self, user: Arc<str>, claim: Claim) {
+        if let Some(known) = self.users.get_mut(&user) {
+            known.held.revoke(claim);
+            self.speak(user);
+        }
+    }
+
+    /// Something is to be said of this user.
+    fn speak(&mut self, user: Arc<str>) {
+        if let Some(known) = self.users.get_mut(&user)
+            && !known.queued
+        {
+            known.queued = true;
+            self.words.push_back(user);
+            self.go_on();
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, asked: Asked) {
+        if self.clock.is_some() && self.asks.len() < WAITING_MAX {
+            self.asks.push_back((ask, asked));
+            return self.go_on();
+        }
+        self.unasked(asked);
+    }
+
+    /// What becomes of a question that cannot be asked.
+    fn unasked(&mut self, asked: Asked) {
+        match asked {
+            Asked::Judge(opening, reply) => self.judged(opening, false, None, reply),
+            Asked::Note(Some(question)) | Asked::Hubs(question) => self.answer(question),
+            Asked::Origins(reply) => {
+                let _ = reply.send(Vec::new()); // whoever asked may have given up
+            }
+            Asked::Note(None) | Asked::Bid(..) => {}
+        }
+    }
+
+    /// Begins the next exchange, if none is under way.
+    fn go_on(&mut self) {
+        let Some(clock) = self.clock else { return };
+        let compare = self.compared.elapsed() >= COMPARE;
+        if !compare && self.words.is_empty() && self.asks.is_empty() {
+            return;
+        }
+        let Some(mut exchange) = self.exchange.take() else { return };
+        let myself = self.myself.clone();
+        if compare {
+            return self.compare(exchange);
+        }
+        let (mut asks, mut asked) = (Vec::new(), Vec::new());
+        while asks.len() < TOGETHER
+            && let Some(user) = self.words.pop_front()
+        {
+            let Some(known) = self.users.get_mut(&user) else { continue };
+            self.number += 1;
+            (known.queued, known.said) = (false, Some(Instant::now()));
+            let origin = self.origin;
+            let (step, bid) = known.held.ask(&self.name, self.number, |arrived| clock.shared(origin + arrived));
+            asks.push(Ask::Bid(user.clone(), step, bid.clone()));
+            asked.push(Asked::Bid(user, step, bid));
+        }
+        let rest = self.asks.len().min(TOGETHER);
+        for (ask, answer) in self.asks.drain(..rest) {
+            asks.push(ask);
+            asked.push(answer);
+        }
+        tokio::spawn(async move {
+            let replies = exchange.ask(asks).await;
+            let exchanged = Exchanged { exchange, outcome: Outcome::Asked(asked, replies) };
+            let _ = myself.cast(ClusterMessage::Exchanged(exchanged)); // a cluster actor that ended asks no more
+        });
+    }
+
+    /// Reaches the register, if that is needed, and compares the clocks.
+    fn compare(&mut self, mut exchange: Box<dyn Exchange>) {
+        let myself = self.myself.clone();
+        tokio::spawn(async move {
+            let clock = exchange.clock().await;
+            let exchanged = Exchanged { exchange, outcome: Outcome::Compared(clock) };
+            let _ = myself.cast(ClusterMessage::Exchanged(exchanged)); // a cluster actor that ended asks no more
+        });
+    }
+
+    fn exchanged(&mut self, exchanged: Exchanged) {
+        self.exchange = Some(exchanged.exchange);
+        match exchanged.outcome {
+            Outcome::Compared(Ok(clock)) => self.compared(clock),
+            Outcome::Compared(Err(away)) => self.away(away),
+            Outcome::Asked(asked, Ok(replies)) => {
+                for (asked, reply) in asked.into_iter().zip(replies) {
+                    self.replied(asked, reply);
+                }
+            }
+            Outcome::Asked(asked, Err(away)) => {
+                self.away(away);
+                for asked in asked {
+                    self.unasked(asked);
+                }
+            }
+        }
+        self.go_on();
+    }
+
+    fn compared(&mut self, clock: Clock) {
+        self.compared = Instant::now();
+        let _ = self.hub.cast(HubMessage::Clock(clock)); // without a hub there is nobody to tell
+        if self.clock.replace(clock).is_some() {
+            return;
+        }
+        (self.pause, self.listed) = (AGAIN, None);
+        if let Some((since, _)) = self.standing.away.take() {
+            self.standing.reconnects += 1;
+            let seconds = since.elapsed().unwrap_or_default().as_secs_f32();
+            info!(seconds, users = self.users.len(), "redis is there again");
+        } else {
+            info!(hub = &*self.name, "redis is there");
+        }
+        if let Some((_, true)) = self.alone_since.take() {
+            let _ = self.hub.cast(HubMessage::Alone { since: None, fence: false }); // as above
+        }
+        // It may have forgotten everything, or never have heard: all say again what they have.
+        let users: Vec<Arc<str>> = self.users.keys().cloned().collect();
+        for user in users {
+            self.speak(user);
+        }
+    }
+
+    fn away(&mut self, away: Away) {
+        self.clock = None;
+        if self.standing.away.as_ref().is_none_or(|(_, before)| *before != away.0) {
+            warn!(cause = away.0, "redis is away; this hub goes on alone");
+        }
+        let since = self.standing.away.take().map_or_else(SystemTime::now, |(since, _)| since);
+        self.standing.away = Some((since, away.0));
+        self.alone_since.get_or_insert_with(|| (Instant::now(), false));
+        for (_, asked) in mem::take(&mut self.asks) {
+            self.unasked(asked);
+        }
+        self.later(SAY_AGAIN + spread(Duration::ZERO, self.pause), ClusterMessage::Again);
+        self.pause = (self.pause * 2).min(AGAIN_MAX);
+    }
+
+    fn replied(&mut self, asked: Asked, reply: Reply) {
+        match (asked, reply) {
+            (Asked::Bid(user, step, bid), Reply::Verdict(verdict)) => self.heard(user, step, &bid, verdict),
+            (Asked::Judge(opening, reply), Reply::Register(register, now)) => {
+                let claim = opening.claim;
+                let refused = |claim| register.as_ref().is_some_and(|register| register.refuses(claim, now));
+                let newest = register.as_ref().map(|register| register.claim);
+                self.judged(opening, claim.is_some_and(refused), newest, reply);
+            }
+            (Asked::Origins(reply), Reply::Hubs(origins)) => {
+                let _ = reply.send(origins); // whoever asked may have given up
+            }
+            (Asked::Hubs(question), Reply::Hubs(hubs)) => self.ask_hubs(question, hubs),
+            (Asked::Note(Some(question)), Reply::Posted(false)) => self.answer(question),
+            (Asked::Note(_), Reply::Posted(_) | Reply::Hubs(_)) => {}
+            (asked, _) => self.unasked(asked),
+        }
+    }
+
+    fn heard(&mut self, user: Arc<str>, step: Step, bid: &Bid, verdict: Verdict) {
+        let Some(known) = self.users.get_mut(&user) else { return };
+        let closed = known.held.answered(bid, verdict);
+        if closed.is_some() || known.held.is_done(step) {
+            self.users.remove(&user);
+        }
+        if let Some(Close::Superseded(conn, by)) = closed {
+            self.standing.conflicts += 1;
+            let _ = self.hub.cast(HubMessage::Superseded { user, conn, by }); // without a hub there is no connection
+        }
+    }
+
+    fn judged(&self, opening: Opening, refused: bool, newest: Option<Claim>, reply: RpcReplyPort<Answer>) {
+        let _ = self.hub.cast(HubMessage::Judged { opening, refused, newest, reply }); // the reply is dropped with it
+    }
+
+    fn tick(&mut self) {
+        self.later(TICK, ClusterMessage::Tick);
+        if self.clock.is_some() && self.listed.is_none_or(|listed| listed.elapsed() >= RENEW) {
+            self.listed = Some(Instant::now());
+            self.ask(Ask::Hubs, Asked::Note(None)); // whoever asks is one of them
+        }
+        if let Some((since, told)) = &mut self.alone_since
+            && !*told
+            && since.elapsed() >= ALONE_AFTER
+        {
+            *told = true;
+            let since = self.standing.away.as_ref().map(|(since, _)| *since);
+            let _ = self.hub.cast(HubMessage::Alone { since, fence: self.fence }); // without a hub there is nobody to tell
+        }
+        if self.clock.is_none() {
+            return;
+        }
+        let due = |known: &User| known.said.is_none_or(|said| said.elapsed() >= spread(RENEW.mul_f32(0.8), RENEW));
+        let users: Vec<Arc<str>> =
+            self.users.iter().filter(|(_, known)| due(known)).map(|(user, _)| user.clone()).collect();
+        for user in users {
+            self.speak(user);
+        }
+        self.go_on();
+    }
+
+    fn question(&mut self, question: Question) -> u64 {
+        // A random number: a late answer to an earlier start is no answer to this one.
+        let number = u64::try_from(Uuid::new_v4().as_u128() >> 64).unwrap_or(0);
+        self.questions.insert(number, question);
+        self.later(OTHERS, ClusterMessage::Overdue(number));
+        number
+    }
+
+    fn kick(&mut self, user: Arc<str>, reply: RpcReplyPort<bool>) {
+        let question = self.question(Question::Kick(reply));
+        let note = Note::Kick { user: user.clone(), question, from: self.name.clone() };
+        self.ask(Ask::PostOwner(user, self.name.clone(), note), Asked::Note(Some(question)));
+    }
+
+    fn session(&mut self, user: Arc<str>, reply: RpcReplyPort<Option<Session>>) {
+        let question = self.question(Question::Session(reply));
+        let note = Note::Describe { user: Some(user.clone()), question, from: self.name.clone() };
+        self.ask(Ask::PostOwner(user, self.name.clone(), note), Asked::Note(Some(question)));
+    }
+
+    fn sessions(&mut self, reply: RpcReplyPort<Vec<Session>>) {
+        let question = self.question(Question::Sessions { reply, found: Vec::new(), missing: 1 });
+        let (hub, myself) = (self.hub.clone(), self.myself.clone());
+        tokio::spawn(async move {
+            let here = match hub.call(HubMessage::Sessions, Some(OTHERS)).await {
+                Ok(CallResult::Success(sessions)) => sessions,
+                _ => Vec::new(),
+            };
+            let _ = myself.cast(ClusterMessage::Here(question, here)); // one that ended answers nothing
+        });
+        self.ask(Ask::Hubs, Asked::Hubs(question));
+    }
+
+    fn ask_hubs(&mut self, question: u64, hubs: Vec<Arc<str>>) {
+        let others: Vec<Arc<str>> = hubs.into_iter().filter(|hub| *hub != self.name).collect();
+        if let Some(Question::Sessions { missing, .. }) = self.questions.get_mut(&question) {
+            *missing += others.len();
+        }
+        for hub in others {
+            let note = Note::Describe { user: None, question, from: self.name.clone() };
+            self.ask(Ask::Post(hub, note), Asked::Note(None));
+        }
+    }
+
+    /// Part of an answer: sessions, and whether these are the last of one hub.
+    fn found(&mut self, question: u64, sessions: Vec<Session>, last: bool) {
+        match self.questions.get_mut(&question) {
+            Some(Question::Sessions { found, missing, .. }) => {
+                found.extend(sessions);
+                *missing -= usize::from(last);
+                if *missing == 0 {
+                    self.answer(question);
+                }
+            }
+            Some(Question::Session(_)) => {
+                if let Some(Question::Session(reply)) = self.questions.remove(&question) {
+                    let _ = reply.send(sessions.into_iter().next()); // whoever asked may have given up
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers with what is known: all has come, or nothing more will.
+    fn answer(&mut self, question: u64) {
+        match self.questions.remove(&question) {
+            Some(Question::Kick(reply)) => {
+                let _ = reply.send(false); // whoever asked may have given up
+            }
+            Some(Question::Sessions { reply, mut found, .. }) => {
+                found.sort_unstable_by(|a, b| (&a.user, a.conn).cmp(&(&b.user, b.conn)));
+                let _ = reply.send(found); // as above
+            }
+            Some(Question::Session(reply)) => {
+                let _ = reply.send(None); // as above
+            }
+            None => {}
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Look(user) => self.speak(user),
+            Note::Acknowledged { user, id, acknowledged } => {
+                let told = HubMessage::Acknowledged { user, id, acknowledged };
+                let _ = self.hub.cast(told); // without a hub there is no connection
+            }
+            Note::Kick { user, question, from } => {
+                let (hub, myself) = (self.hub.clone(), self.myself.clone());
+                tokio::spawn(async move {
+                    let kicked = hub.call(|reply| HubMessage::Kick(user.clone(), reply), Some(OTHERS)).await;
+                    // What the session told the hub of it has passed when the hub answers this: all hubs know by then
+                    // that the claim is worth nothing.
+                    let _ = hub.call(|reply| HubMessage::Session(user, reply), Some(OTHERS)).await;
+                    let done = matches!(kicked, Ok(CallResult::Success(true)));
+                    let _ = myself.cast(ClusterMessage::Tell(from, Note::Kicked { question, done })); // one that ended tells nothing
+                });
+            }
+            Note::Kicked { question, done } => {
+                if let Some(Question::Kick(reply)) = self.questions.remove(&question) {
+                    let _ = reply.send(done); // whoever asked may have given up
+                }
+            }
+            Note::Describe { user, question, from } => self.describe(user, question, from),
+            Note::Sessions { question, sessions, last } => self.found(question, sessions, last),
+        }
+    }
+
+    fn describe(&self, user: Option<Arc<str>>, question: u64, from: Arc<str>) {
+        let (hub, myself) = (self.hub.clone(), self.myself.clone());
+        tokio::spawn(async move {
+            let sessions = match user {
+                None => hub.call(HubMessage::Sessions, Some(OTHERS)).await,
+                Some(user) => {
+                    let session = hub.call(|reply| HubMessage::Session(user, reply), Some(OTHERS)).await;
+                    session.map(|session| session.map(|session| session.into_iter().collect()))
+                }
+            };
+            let Ok(CallResult::Success(sessions)) = sessions else { return };
+            let mut parts = sessions.chunks(SESSIONS).peekable();
+            if parts.peek().is_none() {
+                let none = Note::Sessions { question, sessions: Vec::new(), last: true };
+                let _ = myself.cast(ClusterMessage::Tell(from, none)); // one that ended tells nothing
+                return;
+            }
+            while let Some(part) = parts.next() {
+                let part = Note::Sessions { question, sessions: part.to_vec(), last: parts.peek().is_none() };
+                let _ = myself.cast(ClusterMessage::Tell(from.clone(), part)); // as above
+            }
+        });
+    }
+
+    /// To whoever a note is for: a hub, if it answers that hub's question, else the one that serves the user.
+    fn tell(&mut self, to: Arc<str>, note: Note) {
+        let ask = match note {
+            Note::Kicked { .. } | Note::Sessions { .. } => Ask::Post(to, note),
+            _ => Ask::PostOwner(to, self.name.clone(), note),
+        };
+        self.ask(ask, Asked::Note(None));
+    }
+
+    fn later(&self, delay: Duration, message: ClusterMessage) {
+        let myself = self.myself.clone();
+        tokio::spawn(async move {
+            sleep(delay).await;
+            let _ = myself.cast(message); // one that ended has nothing left to do
+        });
+    }
+}
+
+/// Reads a mailbox for as long as its owner is there.
+async fn read(mut mailbox: Box<dyn Mailbox>, owner: ActorRef<ClusterMessage>) {
+    let mut pause = AGAIN;
+    loop {
+        match mailbox.read().await {
+            Ok(notes) => {
+                pause = AGAIN;
+                let handled = owner.call(|reply| ClusterMessage::Notes(notes, reply), None).await;
+                if !matches!(handled, Ok(CallResult::Success(()))) {
+                    return;
+                }
+            }
+            // The exchange tells of it, and asks anew what a lost note would have told.
+            Err(_) => {
+                sleep(spread(Duration::ZERO, pause)).await;
+                pause = (pause * 2).min(AGAIN_MAX);
+                if owner.get_status() >= ractor::ActorStatus::Stopping {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Actor for ClusterActor {
+    type Msg = ClusterMessage;
+    type State = ClusterState;
+    type Arguments = ClusterArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ClusterMessage>,
+        arguments: ClusterArguments,
+    ) -> Result<ClusterState, ActorProcessingErr> {
+        let ClusterArguments { name, exchange, mailbox, hub, fence, feeding } = arguments;
+        let mut state = ClusterState {
+            name,
+            hub,
+            myself: myself.clone(),
+            origin: Instant::now(),
+            fence,
+            feeding,
+            exchange: None,
+            clock: None,
+            compared: Instant::now(),
+            listed: None,
+            pause: AGAIN,
+            alone_since: None,
+            number: 0,
+            users: HashMap::new(),
+            words: VecDeque::new(),
+            asks: VecDeque::new(),
+            questions: HashMap::new(),
+            standing: Standing::default(),
+        };
+        state.compare(exchange);
+        tokio::spawn(read(mailbox, myself.clone()));
+        let _ = myself.cast(ClusterMessage::Tick); // to oneself, at the start
+        let _ = state.hub.cast(HubMessage::Cluster(myself)); // without a hub the parent starts both again
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ClusterMessage>,
+        message: ClusterMessage,
+        state: &mut ClusterState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ClusterMessage::Began { user, conn, claim, fresh } => {
+                let arrived = state.origin.elapsed();
+                state.began(user, Held::new(conn, claim, fresh, arrived));
+            }
+            ClusterMessage::Ended(user, conn) => state.ended(user, conn),
+            ClusterMessage::Revoked(user, claim) => state.revoked(user, claim),
+            ClusterMessage::Judge(opening, reply) => {
+                let user = opening.user.clone();
+                state.ask(Ask::Look(user), Asked::Judge(opening, reply));
+            }
+            ClusterMessage::Tell(to, note) => state.tell(to, note),
+            ClusterMessage::Kick(user, reply) => state.kick(user, reply),
+            ClusterMessage::Sessions(reply) => state.sessions(reply),
+            ClusterMessage::Session(user, reply) => state.session(user, reply),
+            ClusterMessage::Grew => {
+                let feeding = state.feeding.as_ref().map(|feeding| feeding.grew.try_send(()));
+                if let Some(Err(mpsc::error::TrySendError::Closed(()))) = feeding {
+                    return Err("whoever tells other hubs of the alarms ended".into());
+                }
+            }
+            ClusterMessage::Origins(reply) => state.ask(Ask::Origins, Asked::Origins(reply)),
+            ClusterMessage::Standing(reply) => {
+                state.standing.fed = state.feeding.as_ref().map(|feeding| feeding.fed.borrow().clone());
+                state.standing.waiting = state.words.len() as u64;
+                let _ = reply.send(state.standing.clone()); // whoever asked may have given up
+            }
+            ClusterMessage::Exchanged(exchanged) => state.exchanged(exchanged),
+            ClusterMessage::Notes(notes, reply) => {
+                notes.into_iter().for_each(|note| state.note(note));
+                let _ = reply.send(()); // the reader ends with its owner
+            }
+            ClusterMessage::Tick => state.tick(),
+            ClusterMessage::Again => {
+                if let Some(exchange) = state.exchange.take() {
+                    state.compare(exchange);
+                }
+            }
+            ClusterMessage::Overdue(question) => state.answer(question),
+            ClusterMessage::Here(question, sessions) => state.found(question, sessions, true),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! What a hub without a database cannot answer goes to one that has one, with the caller's own credentials: it decides
+//! again whether the caller may.
+
+use std::time::Duration;
+
+use actors::cluster::ClusterMessage;
+use reqwest::{Body as Sent, Client, redirect};
+use warp::{
+    Reply,
+    http::{HeaderName, HeaderValue, Method, header},
+    reply::Response,
+};
+
+use super::{
+    Api, Body, Request,
+    problem::{self, Problem},
+};
+
+/// How long the other hub may take to accept the connection, and to answer.
+const CONNECT: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What belongs to one connection only (RFC 9110 §7.6.1), or is written anew.
+const OWN: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_LENGTH,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::EXPECT,
+];
+
+/// Who asks other hubs.
+pub fn client() -> Client {
+    let builder =
+        Client::builder().connect_timeout(CONNECT).timeout(ANSWER).redirect(redirect::Policy::none()).no_proxy();
+    // What could fail, the certificates of the system, is left to the requests.
+    builder.build().unwrap_or_default()
+}
+
+/// Asks a hub with a database and passes its answer on.
+pub async fn forward(
+    api: &Api,
+    client: &Client,
+    path: &str,
+    request: &Request,
+    body: Body,
+) -> Result<Response, Problem> {
+    let cluster = api.actors.borrow().cluster.clone();
+    let origins = match cluster {
+        Some(cluster) => api.ask(&cluster, ClusterMessage::Origins).await?,
+        None => Vec::new(),
+    };
+    let origin = origins.first().ok_or_else(|| {
+        let detail = "this hub has no database, and no hub that has one (started with --redis, --db and --advertise) \
+                      has been heard of for 10 s";
+        Problem::new(&problem::UNAVAILABLE, detail)
+    })?;
+    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+    let method = if request.head { Method::HEAD } else { request.method.clone() };
+    let mut asked = client.request(method, format!("{origin}{path}{query}"));
+    for (name, value) in request.headers.iter().filter(|(name, _)| !OWN.contains(name)) {
+        asked = asked.header(name, value);
+    }
+    if matches!(request.method, Method::POST | Method::PUT) {
+        asked = asked.body(Sent::wrap_stream(body));
+    }
+    let answered = asked.send().await.map_err(|cause| {
+        let why = if cause.is_timeout() { "did not answer in time" } else { "cannot be reached" };
+        Problem::new(&problem::UNAVAILABLE, format!("the hub with the database at {origin} {why}"))
+    })?;
+    let (status, headers) = (answered.status(), answered.headers().clone());
+    let mut response = warp::reply::stream(answered.bytes_stream()).into_response();
+    *response.status_mut() = status;
+    for (name, value) in headers.iter().filter(|(name, _)| !OWN.contains(name)) {
+        response.headers_mut().append(name, HeaderValue::clone(value));
+    }
+    Ok(response)
+}
