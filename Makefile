@@ -1,4 +1,4 @@
-.PHONY: deb package-test tarball test setup flaky soak schemathesis deny
+.PHONY: drain deb package-test tarball test setup flaky soak schemathesis deny
 RUNS ?= 100
 MINUTES ?= 20
 
@@ -51,3 +51,8 @@ tarball:
 	target/$(MUSL)/release/alarm-hub generate target/generated
 	tar czf target/alarm-hub-$(MUSL).tar.gz LICENSE LICENSE-MIT LICENSE-APACHE README.md schema.sql docs packaging \
 	  -C $(CURDIR)/target generated -C $(CURDIR)/target/$(MUSL)/release alarm-hub
+
+# How a hub ends under 2,000 clients: whether each is told, and how far their returns are spread.
+drain:
+	cargo build --release
+	bench/drain.py target/release/alarm-hub 2000

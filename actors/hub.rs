@@ -544,7 +544,7 @@ impl HubState {
         self.draining = true;
         info!(sessions = self.sessions.len(), "ending all connections");
         // So that no more than five hundred come back in a second, but nobody waits for more than half a minute.
-        let spread = Duration::from_millis(self.sessions.len() as u64 * 2)
+        let spread = (Duration::from_secs(1) + Duration::from_millis(self.sessions.len() as u64 * 2))
             .clamp(Duration::from_secs(3), Duration::from_secs(30));
         let receipt = Receipt::new(reply);
         self.tell_all(|| SessionMessage::End {

@@ -1,5 +1,6 @@
 //! The command line: one small file a command. Exit code 0: done; 1: it could not be done; 2: it was asked for wrongly.
 
+mod backup;
 mod check;
 mod client;
 mod demo;
@@ -53,6 +54,8 @@ enum Verb {
     Tail(tail::Arguments),
     /// Look for trouble: in the settings, the database, its language tags and its translations
     Check(Flags),
+    /// Copy the database while everybody goes on; readers of a restored copy are told to fetch the list again
+    Backup(backup::Arguments),
     /// Sign a token for --auth jwt; prints it
     Token(token::Arguments),
     /// Show who is connected
@@ -182,6 +185,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Verb::Send(arguments)) => send::run(arguments).await,
         Some(Verb::Tail(arguments)) => tail::run(arguments).await,
         Some(Verb::Check(settings)) => check::run(settings),
+        Some(Verb::Backup(arguments)) => backup::run(arguments),
         Some(Verb::Token(arguments)) => token::run(arguments),
         Some(Verb::Sessions(arguments)) => sessions::run(arguments).await,
         Some(Verb::Kick(arguments)) => sessions::kick(arguments).await,

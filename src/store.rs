@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 mod adopt;
+pub mod backup;
 mod chores;
 mod file;
 mod history;

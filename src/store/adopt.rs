@@ -16,8 +16,36 @@ const SCHEMA: &str = include_str!("../../schema.sql");
 /// [`MIGRATIONS`].
 const VERSION: i64 = 1;
 
-/// What brings the tables from one version to the next: the step at index 0 starts from version 1.
-const MIGRATIONS: &[&str] = &[];
+/// What brings the tables from one version to the next. The step at index 0 starts from the first release, which said
+/// no version.
+const MIGRATIONS: &[Step] = &[Step {
+    before: "DROP INDEX IF EXISTS alarm_log_by_alarm;
+             ALTER TABLE alarm_log RENAME TO alarm_log_before;
+             ALTER TABLE alarm_index RENAME TO alarm_index_before;",
+    after: "INSERT INTO alarm_log (seq, alarm_id, lang, existed, message, isn_dt, user_id, at)
+            SELECT seq, alarm_id, lang, existed, message, isn_dt, user_id, at * 1000 FROM alarm_log_before;
+            DELETE FROM sqlite_sequence WHERE name = 'alarm_log';
+            UPDATE sqlite_sequence SET name = 'alarm_log' WHERE name = 'alarm_log_before';
+            DROP TABLE alarm_log_before;
+            INSERT INTO alarm_index (seq, alarm_id, user_id)
+            SELECT seq, alarm_id, (SELECT row.user_id FROM alarm AS row WHERE {is_of} LIMIT 1) FROM alarm_index_before AS i;
+            DROP TABLE alarm_index_before;
+            INSERT INTO alarm_audience (user_id, seq)
+            SELECT DISTINCT row.user_id, i.seq FROM alarm_index AS i JOIN alarm AS row ON {is_of}
+            WHERE row.user_id IS NOT i.user_id;
+            INSERT INTO hub_meta (key, value)
+            SELECT 'pruned', gone FROM (SELECT coalesce((SELECT min(seq) - 1 FROM alarm_log), seq) AS gone
+                                        FROM sqlite_sequence WHERE name = 'alarm_log')
+            WHERE gone > (SELECT value FROM hub_meta WHERE key = 'adopted');",
+}];
+
+/// One step of a migration.
+struct Step {
+    /// What is done while the tables are as they were, without triggers.
+    before: &'static str,
+    /// What is done once the tables of this version are there.
+    after: &'static str,
+}
 
 /// What an adopted database is.
 pub(super) struct Adopted {
@@ -45,7 +73,7 @@ pub(super) fn adopt(connection: &mut Connection, options: &Options) -> Result<Ad
             return Ok(Err(version.unwrap_or_default()));
         }
         if version != Some(VERSION) || !stale(connection, &schema)?.is_empty() {
-            write(connection, &schema, existed)?;
+            write(connection, &table, &schema, existed)?;
         }
         let feed: String =
             connection.query_row("SELECT value FROM hub_meta WHERE key = 'feed'", [], |row| row.get(0))?;
@@ -61,12 +89,12 @@ pub(super) fn adopt(connection: &mut Connection, options: &Options) -> Result<Ad
 }
 
 /// The version of the hub's tables; `None`: there are none.
-fn version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'hub_meta')";
     if !connection.query_row(sql, [], |row| row.get(0))? {
         return Ok(None);
     }
-    meta(connection, "schema")
+    Ok(Some(meta(connection, "schema")?.unwrap_or(0)))
 }
 
 /// The database's name.
@@ -85,6 +113,12 @@ pub(super) fn meta<T: rusqlite::types::FromSql>(connection: &Connection, key: &s
 pub(super) fn set_meta(connection: &Connection, key: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO hub_meta (key, value) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![key, value]).map(|_| ())
+}
+
+/// The names of all triggers.
+fn triggers(schema: &str) -> impl Iterator<Item = &str> {
+    let triggers = schema.split("CREATE TRIGGER IF NOT EXISTS ").skip(1);
+    triggers.map(|trigger| trigger.split(' ').next().unwrap_or_default())
 }
 
 /// The triggers that are not there as they should be.
@@ -112,17 +146,24 @@ pub(super) fn missing_triggers(connection: &Connection, table: &Table) -> rusqli
 }
 
 /// All or nothing, in one short transaction: what takes long is left to [`chores`].
-fn write(connection: &mut Connection, schema: &str, existed: bool) -> rusqlite::Result<()> {
+fn write(connection: &mut Connection, table: &Table, schema: &str, existed: bool) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = version(&transaction)?;
-    for step in MIGRATIONS.iter().skip(version.map_or(MIGRATIONS.len(), |version| version as usize - 1)) {
-        transaction.execute_batch(step)?;
-    }
-    let stale = stale(&transaction, schema)?;
+    let steps = version.and_then(|version| MIGRATIONS.get(usize::try_from(version).ok()?..)).unwrap_or_default();
+    // A table that is renamed takes the triggers that speak of it along: all of them are made again.
+    let stale = if steps.is_empty() { stale(&transaction, schema)? } else { triggers(schema).collect() };
     for trigger in &stale {
         transaction.execute_batch(&format!("DROP TRIGGER IF EXISTS {trigger}"))?;
     }
+    for step in steps {
+        transaction.execute_batch(step.before)?;
+    }
     transaction.execute_batch(schema)?;
+    for step in steps {
+        let after = step.after.replace("{is_of}", &table.is_of("row", "i.alarm_id"));
+        transaction
+            .execute_batch(&after.replace("row.user_id", if table.has_user { "row.user_id" } else { "NULL" }))?;
+    }
     let news = match version {
         None => Some(begin(&transaction, existed)?),
         Some(_) if stale.iter().any(|trigger| *trigger != FORGET) => {
@@ -140,6 +181,13 @@ fn write(connection: &mut Connection, schema: &str, existed: bool) -> rusqlite::
              hub_ticket, hub_meta and the triggers alarm_hub_…; its rows are history"
         ),
         Some(_) => {}
+        None if !steps.is_empty() => {
+            info!(
+                from = version,
+                to = VERSION,
+                "brought the hub's tables forward; the table alarm is compared with them"
+            )
+        }
         None => {
             warn!(triggers = stale.join(" "), "triggers of the table alarm were gone; made again, comparing the table")
         }

@@ -104,7 +104,7 @@ fn help_tells_every_setting_with_its_variable_and_its_default() {
             assert!(help.contains(&format!("[default: {}]", setting.default)), "the default of {}", setting.name);
         }
     }
-    for command in ["serve", "init", "send", "tail", "check", "token", "sessions", "kick", "demo", "config"] {
+    for command in ["serve", "init", "send", "tail", "check", "backup", "token", "sessions", "kick", "demo", "config"] {
         assert!(help.contains(&format!(" {command} ")), "{command} is not told");
         let own = run(&directory, &[command, "--help"]);
         assert_eq!(own.code, Some(0));

@@ -20,6 +20,7 @@ mod server;
 mod store;
 mod store_model;
 mod tls;
+mod upgrade;
 mod user_session;
 mod watch;
 
