@@ -321,6 +321,11 @@ pub trait Source: Send + 'static {
 
     /// What came after `after`; within `round` if the page before did not finish it. Cheap when nothing did.
     fn look(&mut self, after: Position, round: Option<Round>) -> Result<Look, Failure>;
+
+    /// Rows until now that could not be read as they should, and were told as well as they can be.
+    fn odd_rows(&self) -> u64 {
+        0
+    }
 }
 
 /// A page of the past, for a reader that is further back than the hub's memory.

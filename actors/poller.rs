@@ -51,6 +51,8 @@ pub struct Health {
     pub errors: u64,
     /// Changes of alarms read.
     pub changes: u64,
+    /// Rows that could not be read as they should.
+    pub odd_rows: u64,
     /// How long looks took, without handing over what they found.
     pub durations: Arc<Histogram>,
 }
@@ -147,6 +149,7 @@ impl PollerState {
         self.source = Some(looked.source);
         self.health.durations.observe(looked.took);
         self.health.ended = Some(Instant::now());
+        self.health.odd_rows = self.source.as_ref().map_or(0, |source| source.odd_rows());
         let pause = match looked.found {
             Ok(found) => {
                 self.succeeded();

@@ -111,6 +111,8 @@ fn add_counts(registry: &mut Registry, counts: &Counts) {
 fn add_health(registry: &mut Registry, health: &Health) {
     let mut add = |name: &str, help: &str, value: Value| registry.register(name, help, Lines::One(value));
     add("alarms_read", "Changes of alarms read from the log", Value::Counter(health.changes));
+    let help = "Times that a row was told as well as it can be, because it cannot be read as it should";
+    add("rows_degraded", help, Value::Counter(health.odd_rows));
     add("poll_errors", "Looks at the database that failed", Value::Counter(health.errors));
     let durations = Value::Histogram(health.durations.clone());
     add("poll_duration_seconds", "How long a look at the database took", durations);

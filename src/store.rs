@@ -395,6 +395,10 @@ impl Source for Store {
             }
         }
     }
+
+    fn odd_rows(&self) -> u64 {
+        self.odd.rows
+    }
 }
 
 impl Archive for Store {

@@ -56,7 +56,7 @@ fn copy(from: &Path, part: &Path) -> rusqlite::Result<()> {
     let pages = if mode == "wal" { i32::MAX } else { PAGES };
     Backup::new(&source, &mut copy)?.run_to_completion(pages, PAUSE, None)?;
     if adopt::version(&copy)?.is_some() {
-        adopt::set_meta(&copy, "feed", adopt::new_feed())?;
+        adopt::set_meta(&copy, "feed", adopt::new_feed().to_string())?;
     }
     copy.close().map_err(|(_, cause)| cause)
 }

@@ -81,6 +81,7 @@ fn what_happens_is_counted_and_no_user_is_named() {
         ("delivery_delay_seconds_count", 2.0),
         ("delivery_delay_seconds_bucket{le=\"+Inf\"}", 2.0),
         ("poll_errors_total", 0.0),
+        ("rows_degraded_total", 0.0),
         ("restarts_total", 0.0),
         ("ready{check=\"poller\"}", 1.0),
         (concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
@@ -90,9 +91,12 @@ fn what_happens_is_counted_and_no_user_is_named() {
     assert!(numbers["alarm_hub_poll_duration_seconds_count"] > 0.0);
     assert!(numbers["alarm_hub_last_poll_timestamp_seconds"] > 1.6e9);
     assert!(!numbers.keys().any(|name| name.contains("-user")), "{numbers:?}");
+    write(directory.path(), "INSERT INTO alarm (id, lang, message) VALUES ('odd', 'ko', x'00ff')");
+    counts(&hub.address, "alarm_hub_alarms_read_total", 2.0);
+    assert!(scrape(&hub.address)["alarm_hub_rows_degraded_total"] > 0.0);
     drop(streams);
     let numbers = counts(&hub.address, "alarm_hub_connections_closed_total{reason=\"gone\"}", 2.0);
-    assert_eq!(numbers["alarm_hub_alarms_delivered_total{language=\"ko\"}"], 1.0, "what a connection counted is kept");
+    assert_eq!(numbers["alarm_hub_alarms_delivered_total{language=\"ko\"}"], 3.0, "what a connection counted is kept");
     counts(&hub.address, "alarm_hub_connections", 0.0);
 }
 
