@@ -1,6 +1,6 @@
 //! What came out: a table for the terminal and the README, and a chart.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use plotters::prelude::*;
 
@@ -49,8 +49,9 @@ impl Report {
         }
     }
 
-    /// The medians, and the ratios in the same run.
+    /// The machine, the medians, and the ratios in the same run.
     pub fn print(&self) {
+        println!("{}\n", machine());
         println!("| what | hub | × Nchan, two channels | × Nchan, one channel | × floor |");
         println!("|---|---|---|---|---|");
         for figure in &self.figures {
@@ -68,6 +69,17 @@ impl Report {
                 other(Kind::NchanOne),
                 other(Kind::Floor)
             );
+        }
+    }
+
+    /// How much dearer a delivery is to sixteen times as many.
+    pub fn print_growth(&self) {
+        let cost = |clients: &str| {
+            let name = format!("broadcast to {clients}: CPU a delivery");
+            self.figures.iter().find(|figure| figure.name == name)?.median(Kind::Hub)
+        };
+        if let (Some(few), Some(many)) = (cost("1,000"), cost("16,000")) {
+            println!("\nCPU a delivery from 1,000 to 16,000 connections: {:.2} ×", many / few);
         }
     }
 
@@ -119,6 +131,28 @@ impl Report {
         root.present()?;
         Ok(())
     }
+}
+
+/// What it was measured on and with.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let said = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output();
+        output.map(|output| [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).trim().to_owned()))
+    };
+    let version =
+        |program: &str, argument: &str| said(program, argument).map_or_else(|_| String::new(), |said| said.concat());
+    let info = read("/proc/cpuinfo");
+    let model =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |(_, is)| is);
+    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
+    format!(
+        "{cores} × {model}, Linux {}, {}, {}, load before and during the run {}",
+        read("/proc/sys/kernel/osrelease").trim(),
+        version("rustc", "--version"),
+        version("nginx", "-v"),
+        read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ")
+    )
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

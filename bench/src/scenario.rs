@@ -24,7 +24,7 @@ pub fn run(run: &Run) -> Outcome<()> {
             }
             for kind in *kinds {
                 eprintln!("{number}/{runs}: {name}: {kind}");
-                let mut about = About { run, name, kind: *kind, report: &mut report };
+                let mut about = About { run, name, kind: *kind, first: number == 1, report: &mut report };
                 if let Err(error) = scenario(&mut about) {
                     eprintln!("     FAILED: {error}");
                     failed += 1;
@@ -33,6 +33,7 @@ pub fn run(run: &Run) -> Outcome<()> {
         }
     }
     report.print();
+    report.print_growth();
     report.draw(&run.chart)?;
     if failed == 0 { Ok(()) } else { Err(format!("{failed} scenarios failed").into()) }
 }
@@ -42,6 +43,8 @@ struct About<'a> {
     run: &'a Run,
     name: &'static str,
     kind: Kind,
+    /// Whether it is the first of its runs.
+    first: bool,
     report: &'a mut Report,
 }
 
@@ -204,7 +207,12 @@ impl About<'_> {
         let (mut server, mut load) = self.start(&[])?;
         server.open(&mut load, 0..users, "")?;
         let query = format!("last_event_id={}", position(&server, &mut load, users)?);
-        let total = if self.run.quick { 20_000 } else { 1_000_000 };
+        // Once so many that a leak would show.
+        let total = match (self.run.quick, self.first) {
+            (true, _) => 20_000,
+            (false, true) => 1_000_000,
+            (false, false) => 100_000,
+        };
         switch(&server, &mut load, users, &query, total / 10)?;
         let (memory, before, begun) = (server.memory(), server.cpu(), Instant::now());
         load.count_busy();
@@ -214,7 +222,11 @@ impl About<'_> {
         self.tell("a second", "/s", total as f64 / elapsed);
         self.tell("CPU each", "µs", (server.cpu() - before).as_secs_f64() * 1e6 / total as f64);
         self.tell("p99", "ms", quantile(&mut took, 0.99));
-        self.tell("memory gained meanwhile", "kB", (server.memory() as f64 - memory as f64) / 1e3);
+        let gained = (server.memory() as f64 - memory as f64) / 1e3;
+        eprintln!("     memory gained over {total} takeovers: {gained:.0} kB");
+        if self.first {
+            self.tell("memory gained meanwhile", "kB", gained);
+        }
         Ok(())
     }
 
