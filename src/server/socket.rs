@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// How long what still comes is thrown away.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(5);
 
 pub struct Socket {
     stream: TcpStream,

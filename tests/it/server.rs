@@ -88,9 +88,10 @@ fn a_head_that_is_too_large_is_refused_with_what_is_wrong_and_a_large_one_is_ser
     let directory = TempDir::new().unwrap();
     let hub = Hub::start(directory.path(), &[]);
     let get = |path: &str, headers: &str| {
-        let answer = hub.exchange(
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").as_bytes(),
-        );
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let (mut socket, mut answer) = (hub.socket(), String::new());
+        socket.write_all(request.as_bytes()).unwrap();
+        socket.read_to_string(&mut answer).expect("the connection is not reset, or the answer could be lost");
         answer.split(' ').nth(1).unwrap_or_else(|| panic!("no status in {answer:?}")).to_owned()
     };
     let lines = |count: usize| (0..count - 2).map(|number| format!("X-{number}: x\r\n")).collect::<String>();
@@ -140,11 +141,15 @@ fn odd_http_is_served_as_the_standard_says() {
     );
     assert!(upgrade.starts_with("HTTP/1.1 200 "), "an upgrade is not taken up: {upgrade}");
 
-    // The body is the chunk; what follows is no second request, or a front that counts by Content-Length is fooled.
+    // The body is the chunks; what follows is no second request, or a front that counts by Content-Length is fooled.
     for lines in ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
     {
-        let smuggled = format!("POST /healthz HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n0\r\n\r\n{one}");
-        assert_eq!(hub.exchange(smuggled.as_bytes()).matches("HTTP/1.1 ").count(), 1);
+        let (host, body) = (&hub.address, r#"{"messages":{"ko":"x"}}"#);
+        let head =
+            format!("POST /alarms HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{lines}\r\n\r\n");
+        let smuggled = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n{one}", body.len());
+        let answer = hub.exchange(smuggled.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 201 ") && answer.matches("HTTP/1.1 ").count() == 1, "{answer}");
     }
 }
 
