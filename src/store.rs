@@ -37,6 +37,14 @@ use table::Table;
 /// How long another program may hold the database before that is a [`Failure`].
 const PATIENCE: Duration = Duration::from_secs(1);
 
+const PATIENCE_AT_START: Duration = Duration::from_secs(10);
+
+/// How long a chore may wait for other writers: it can be done at any time, and keeps the log from being read.
+const PATIENCE_OF_CHORES: Duration = Duration::from_millis(20);
+
+/// How long the pause between two chores is at least.
+const CHORES_REST: Duration = Duration::from_millis(20);
+
 /// Entries of the log in a page, at most; what belongs together in three of them is never parted.
 const PAGE: usize = 2_000;
 const PAGE_MIN: usize = 4;
@@ -83,6 +91,8 @@ pub struct Store {
     last: Option<Last>,
     reopened: bool,
     page: usize,
+    /// No chore is done before: other programs want to write, too.
+    rests_until: Instant,
 }
 
 struct Opened {
@@ -133,6 +143,7 @@ impl Store {
             last: None,
             reopened: false,
             page: PAGE,
+            rests_until: Instant::now(),
         }
     }
 
@@ -291,7 +302,8 @@ fn connect(options: &Options, create: bool) -> Result<Opened, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&options.path, flags)?;
-        connection.busy_timeout(PATIENCE)?;
+        // At the start nobody else can try again later.
+        connection.busy_timeout(if options.make == Make::Nothing { PATIENCE } else { PATIENCE_AT_START })?;
         // Without it SQLite plans a statement anew whenever a bound position differs: half the cost of a look.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         if create {
@@ -302,15 +314,22 @@ fn connect(options: &Options, create: bool) -> Result<Opened, Failure> {
     let mut connection = open().map_err(|cause| failure(&cause))?;
     let schema = number(&connection, "PRAGMA schema_version").map_err(|cause| failure(&cause))?;
     let adopted = adopt::adopt(&mut connection, options)?;
+    connection.busy_timeout(PATIENCE).map_err(|cause| failure(&cause))?;
     let begun = Instant::now();
-    while begun.elapsed() < CHORES_AT_ONCE
-        && chores::step(&mut connection, &adopted.table).map_err(|cause| failure(&cause))?
-    {}
+    while begun.elapsed() < CHORES_AT_ONCE && chore(&mut connection, &adopted.table).is_ok_and(|done| done) {}
     Ok(Opened { connection, feed: adopted.feed, table: adopted.table, history: adopted.history, schema, version: 0 })
 }
 
 fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))
+}
+
+/// Does a page of what is to be done, unless other writers are quicker; whether anything was.
+fn chore(connection: &mut Connection, table: &Table) -> rusqlite::Result<bool> {
+    connection.busy_timeout(PATIENCE_OF_CHORES)?;
+    let done = chores::step(connection, table);
+    connection.busy_timeout(PATIENCE)?;
+    done
 }
 
 fn not_open() -> Failure {
@@ -382,14 +401,23 @@ impl Source for Store {
             }
             None => {
                 // One page a look, and only when nothing else is to be done.
+                let begun = Instant::now();
+                if begun < self.rests_until {
+                    return Ok(Look::Nothing);
+                }
                 let done = self.read_open(|opened, _| {
-                    let done = chores::step(&mut opened.connection, &opened.table)?;
+                    let done = chore(&mut opened.connection, &opened.table)?;
                     opened.version = if done { 0 } else { version };
                     Ok(done)
                 });
+                if !matches!(done, Ok(false)) {
+                    self.rests_until = Instant::now() + CHORES_REST.max(begun.elapsed() * 3);
+                }
                 match done {
-                    // What cannot be written can be read all the same.
-                    Err(Failure { fault: Fault::Full | Fault::ReadOnly, .. }) | Ok(_) => Ok(Look::Nothing),
+                    // What cannot be written, or not now, can be read all the same.
+                    Err(Failure { fault: Fault::Locked | Fault::Full | Fault::ReadOnly, .. }) | Ok(_) => {
+                        Ok(Look::Nothing)
+                    }
                     Err(failure) => Err(failure),
                 }
             }

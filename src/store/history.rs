@@ -127,3 +127,70 @@ pub(super) fn history(
     let (unread, unread_more) = (unread.min(UNREAD_MAX), unread > UNREAD_MAX);
     Ok(History { feed: opened.feed, alarms, more, unread, unread_more })
 }
+
+#[cfg(test)]
+mod tests {
+    use actors::{alarm::Source, language::Aliases};
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::{Make, Options, Store};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, aliases) = (folder.path().join("alarms.db"), Aliases::default());
+        let retention = std::time::Duration::from_secs(60);
+        let mut store = Store::new(Options { path, make: Make::File, aliases, retention });
+        store.open().unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn the_history_is_read_by_ranges_of_indexes_and_nothing_is_sorted_or_gone_through() {
+        let (_folder, mut store) = store();
+        let opened = store.opened().unwrap();
+        for sql in [PLACES, Walk::new(&opened.connection, opened).unwrap().alarm.expanded_sql().unwrap().as_str()] {
+            let mut plan = opened.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let nulls = vec![None::<i64>; plan.parameter_count()];
+            let plan: Vec<String> = plan
+                .query_map(rusqlite::params_from_iter(nulls), |row| row.get(3))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            assert!(plan.iter().any(|step| step.starts_with("SEARCH")), "{plan:#?}");
+            assert!(!plan.iter().any(|step| step.starts_with("SCAN") || step.contains("TEMP B-TREE")), "{plan:#?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_history_takes_as_many_steps_at_its_far_end_and_for_whom_few_rows_are_as_at_the_near_one() {
+        let (_folder, mut store) = store();
+        let opened = store.opened().unwrap();
+        opened
+            .connection
+            .execute_batch(
+                "PRAGMA synchronous = off;
+                 WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+                 INSERT INTO alarm (id, lang, message, user_id)
+                 SELECT i, 'ko', 'x', CASE WHEN i % 5000 = 7 THEN 'few' WHEN i % 2 THEN 'many' END FROM n;
+                 DELETE FROM alarm WHERE user_id IS NULL AND CAST(id AS INTEGER) > 100",
+            )
+            .unwrap();
+        let steps = |user: &str, before: i64, count: usize| {
+            let mut walk = Walk::new(&opened.connection, opened).unwrap();
+            walk.places.reset_status(StatementStatus::VmStep);
+            let mut left = count;
+            walk.each(user, START, before, |_| {
+                left -= 1;
+                Ok(left == 0)
+            })
+            .unwrap();
+            assert_eq!(left, 0);
+            walk.places.reset_status(StatementStatus::VmStep)
+        };
+        let near = steps("many", END, 20);
+        assert!(near > 0);
+        assert!(steps("many", 1_000, 20) <= near + 50, "as far back as one likes");
+        assert!(steps("few", END, 4) <= near, "twenty thousand alarms of another user lie between");
+    }
+}

@@ -246,3 +246,78 @@ fn a_log_that_goes_on_in_another_file_goes_on_for_its_readers() {
     insert(directory.path(), "3");
     assert_eq!(ids(&mut stream, 1), told(&[("alarm", "3")]));
 }
+
+#[test]
+fn a_database_that_another_program_holds_is_waited_for_and_told_after_ten_seconds() {
+    let directory = TempDir::new().unwrap();
+    make(directory.path(), "alarms.db", "PRAGMA journal_mode = delete");
+    let hub = Hub::start(directory.path(), &["--db", "alarms.db"]);
+    let mut stream = reader(&hub, "tiaz");
+    let holder = rusqlite::Connection::open(directory.path().join("alarms.db")).unwrap();
+    holder.busy_timeout(Duration::from_secs(20)).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE; INSERT INTO alarm VALUES (1, 'ko', 'x', NULL)").unwrap();
+    let threads = || fs::read_dir(format!("/proc/{}/task", hub.process.id())).unwrap().count();
+    assert!(reason(&hub).contains("locked"));
+    let before = threads();
+    assert_eq!(wait_for(&mut stream, "status")["source"], "down");
+    assert!(threads() <= before + 4, "nothing piles up");
+    holder.execute_batch("COMMIT").unwrap();
+    let (mut is_up, mut came) = (false, false);
+    while !(is_up && came) {
+        let (event, data) = stream.event();
+        is_up |= event == "status" && data["source"] == "up";
+        came |= event == "alarm" && data["id"] == "1";
+    }
+}
+
+#[test]
+fn a_long_transaction_of_another_program_keeps_nobody_from_reading() {
+    let directory = TempDir::new().unwrap();
+    let hub = Hub::start(directory.path(), &[]);
+    let mut stream = reader(&hub, "tiaz");
+    insert(directory.path(), "1");
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "1")]));
+    let holder = rusqlite::Connection::open(directory.path().join("alarms.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE; INSERT INTO alarm (id, lang, message) VALUES ('2', 'ko', 'x')").unwrap();
+    let mut history = hub.connect("other?history=9", "Accept-Language: ko\r\n");
+    assert_eq!(history.event().0, "hello");
+    assert_eq!(ids(&mut history, 1), told(&[("alarm", "1")]));
+    assert_eq!(database(&hub), (true, String::new()));
+    holder.execute_batch("COMMIT").unwrap();
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "2")]));
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_published_and_the_feed_goes_on() {
+    let directory = TempDir::new().unwrap();
+    // A small disk of the hub's own, that ends with it.
+    let start = "mount -t tmpfs -o size=1m tmpfs \"$1\" && cd \"$1\" && exec \"$2\" --listen 127.0.0.1:0";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", start, "sh"]);
+    let hub = Hub::run(command.arg(directory.path()).arg(env!("CARGO_BIN_EXE_alarm-hub")).stderr(Stdio::null()));
+    let disk = format!("/proc/{}/root{}", hub.process.id(), directory.path().display());
+    let disk = Path::new(&disk);
+    let mut stream = reader(&hub, "tiaz");
+    let publish = |id: &str| {
+        let body = format!(r#"{{"id":"{id}","messages":{{"ko":"{}"}}}}"#, "x".repeat(20_000));
+        let head = format!("Host: {}\r\nContent-Type: application/json\r\nContent-Length: {}", hub.address, body.len());
+        hub.request(&format!("POST /alarms HTTP/1.1\r\n{head}\r\n\r\n{body}")).status
+    };
+    assert!(publish("1").contains(" 201 "));
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "1")]));
+    // All that is left, to the last byte.
+    let mut filler = fs::File::create(disk.join("filler")).unwrap();
+    for size in [65_536, 4_096, 1] {
+        while filler.write_all(&vec![0; size]).is_ok() {}
+    }
+    let status = publish("2");
+    assert!(status.contains(" 507 "), "{status}");
+    let mut history = hub.connect("other?history=9", "Accept-Language: ko\r\n");
+    assert_eq!(history.event().0, "hello");
+    assert_eq!(ids(&mut history, 1), told(&[("alarm", "1")]), "what is there can be read");
+    drop(filler);
+    fs::remove_file(disk.join("filler")).unwrap();
+    let status = publish("3");
+    assert!(status.contains(" 201 "), "{status}");
+    assert_eq!(wait_for(&mut stream, "alarm")["id"], "3");
+}

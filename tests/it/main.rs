@@ -5,6 +5,7 @@ mod api_alarms;
 mod ask;
 mod audience;
 mod auth;
+mod checker;
 mod cli;
 mod clients;
 #[cfg(feature = "redis")]
@@ -18,7 +19,9 @@ mod readme;
 mod reload;
 mod server;
 mod store;
+mod store_adopt;
 mod store_model;
+mod store_read;
 mod tls;
 mod upgrade;
 mod user_session;

@@ -1,0 +1,107 @@
+//! What is read: odd rows, large ones, and what the log no longer tells.
+
+use std::time::Duration;
+
+use actors::alarm::{Archive, Look, Position, Source};
+use alarm_hub::store::{Options, Store};
+use rusqlite::params;
+
+use crate::store::Database;
+
+#[test]
+fn a_pruned_log_is_a_gap_for_whom_it_concerns_and_what_stands_is_told_all_the_same() {
+    let database = Database::new("");
+    let mut store = Store::new(Options { retention: Duration::ZERO, ..database.options.clone() });
+    let start = store.open().unwrap();
+    let other = database.other();
+    other
+        .execute_batch(
+            "INSERT INTO alarm (id, lang, message) VALUES ('1', 'ko', 'x'), ('2', 'ko', 'y'), ('2', 'ja', 'z')",
+        )
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(2)); // so that they are older than nothing
+    assert!(store.prune().unwrap());
+    assert!(!store.prune().unwrap(), "there is no more");
+    other.execute("DELETE FROM alarm WHERE id = '1'", []).unwrap();
+    other.execute("INSERT INTO alarm (id, lang, message) VALUES ('3', 'ko', 'w')", []).unwrap();
+    let page = store.page(start, None, None).unwrap();
+    assert!(page.expired);
+    let rows: Vec<(&str, usize)> = page.batch.changes.iter().map(|change| (&*change.id, change.after.len())).collect();
+    assert_eq!((rows, page.batch.to), (vec![("2", 2)], 3));
+    let page = store.page(Position { seq: 3, ..start }, None, None).unwrap();
+    assert_eq!((page.expired, page.batch.changes.len()), (false, 2));
+    let rows: u32 = other.query_row("SELECT count(*) FROM alarm", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 3, "the table is never pruned");
+}
+
+#[test]
+fn an_odd_row_is_degraded_alone() {
+    let database = Database::new("");
+    let mut store = database.store();
+    let head = store.open().unwrap();
+    let other = database.other();
+    let insert = "INSERT INTO alarm (id, lang, message) VALUES (?1, ?2, ?3)";
+    other.execute("INSERT INTO alarm (id, lang, message) VALUES ('blob', 'ko', x'61ff62')", []).unwrap();
+    other.execute("INSERT INTO alarm (id, lang, message) VALUES ('utf8', 'ko', CAST(x'61ff62' AS TEXT))", []).unwrap();
+    other.execute("INSERT INTO alarm (id, lang, message) VALUES (CAST(x'69ff' AS TEXT), 'ko', 'id')", []).unwrap();
+    other
+        .execute("INSERT INTO alarm (id, lang, message) VALUES (NULL, 'ko', 'nobody''s'), (NULL, NULL, NULL)", [])
+        .unwrap();
+    other.execute(insert, params!["null", "ko", None::<&str>]).unwrap();
+    other.execute(insert, params!["number", "ko", 5]).unwrap();
+    other.execute(insert, params!["huge", "ko", "가".repeat(4_000_000)]).unwrap();
+    for (id, lang) in [("lang null", None), ("lang empty", Some("")), ("emoji", Some("😀")), ("swapped", Some("us_EN"))]
+    {
+        other.execute(insert, params![id, lang, "x"]).unwrap();
+    }
+    other.execute(insert, params!["spaces", " ko ", "x"]).unwrap();
+    other.execute(insert, params!["script", "zh-Hant-TW", "x"]).unwrap();
+    other.execute(insert, params!["fine", "ko", "x"]).unwrap();
+    let Look::News(batch) = store.look(head, None).unwrap() else { panic!("there is news") };
+    let body = |id: &str| {
+        let change = batch.changes.iter().find(|change| &*change.id == id).unwrap_or_else(|| panic!("{id} is told"));
+        let body = String::from_utf8(change.after[0].body.to_vec()).unwrap() + "}";
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()
+    };
+    assert_eq!(body("blob")["message"], "a\u{fffd}b");
+    assert_eq!(body("utf8")["message"], "a\u{fffd}b");
+    assert_eq!(body("i\u{fffd}")["message"], "id");
+    assert_eq!(body("null")["message"], "");
+    assert_eq!(body("number")["message"], "5");
+    let huge = body("huge");
+    assert_eq!((huge["message"].as_str().unwrap().len(), &huge["truncated"]), (65_535, &true.into()));
+    for (id, lang) in [("lang null", ""), ("lang empty", ""), ("emoji", "😀"), ("swapped", "en-US"), ("spaces", "ko")]
+    {
+        assert_eq!(body(id)["lang"], lang, "{id}");
+    }
+    assert_eq!((&body("script")["lang"], &body("fine")["truncated"]), (&"zh-Hant-TW".into(), &serde_json::Value::Null));
+    assert_eq!(batch.changes.len(), 13);
+    // What it was before is cut at the same place, so a change elsewhere in the row is no change of the text.
+    other.execute("UPDATE alarm SET user_id = NULL, isn_dt = isn_dt || '' WHERE id = 'huge'", []).unwrap();
+    assert!(matches!(store.look(Position { seq: batch.to, ..head }, None).unwrap(), Look::Nothing));
+}
+
+#[test]
+fn a_page_is_bounded_in_bytes_however_large_its_texts_are() {
+    let database = Database::new("");
+    let mut store = database.store();
+    let head = store.open().unwrap();
+    database
+        .other()
+        .execute_batch(
+            "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+         INSERT INTO alarm (id, lang, message) SELECT i, 'ko', printf('%.65000c', 'x') FROM n",
+        )
+        .unwrap();
+    let (mut at, mut round, mut alarms, mut pages) = (head, None, 0, 0);
+    while let Look::News(batch) = store.look(at, round).unwrap() {
+        let bytes: usize = batch.changes.iter().flat_map(|change| &change.after).map(|row| row.body.len()).sum();
+        assert!(bytes < 9 << 20, "{bytes}");
+        at.seq = batch.to;
+        round = Some(batch.round).filter(|round| batch.to < round.end);
+        alarms += batch.changes.len();
+        pages += 1;
+    }
+    assert_eq!(alarms, 400);
+    assert!(pages > 2);
+}
