@@ -165,9 +165,9 @@ export class AlarmClient extends EventTarget {
     /** @type {Record<string, string>} */
     const headers = { Accept: "text/event-stream" };
     if (this.#languages) url.searchParams.set("lang", this.#languages);
-    if (!this.#id) url.searchParams.set("history", String(this.#history));
-    else if (Date.now() < this.#meantUntil) url.searchParams.set("last_event_id", this.#id);
-    else headers["Last-Event-ID"] = this.#id;
+    if (this.#history) url.searchParams.set("history", String(this.#history));
+    if (this.#id && Date.now() < this.#meantUntil) url.searchParams.set("last_event_id", this.#id);
+    else if (this.#id) headers["Last-Event-ID"] = this.#id;
     this.#heartbeat = 0;
     this.#hear();
     this.#become(state, cause);

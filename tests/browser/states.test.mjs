@@ -145,7 +145,6 @@ for (const name of BROWSERS) {
     test("nothing is asked of another host, and nothing is refused by the policy", async () => {
       const server = await hub();
       const asked = [];
-      browser.on("targetcreated", () => {});
       const page = await open(browser);
       page.on("request", (request) => asked.push(request.url()));
       for (const path of ["/?user=tiaz&lang=ko", "/", "/operator"]) {
@@ -162,6 +161,19 @@ for (const name of BROWSERS) {
       for (const asset of ["alarm-hub.js", "alarm-hub.d.ts", "eventsource-parser.LICENSE"]) {
         assert.equal((await fetch(`${server.url}/assets/${asset}`)).status, 200, asset);
       }
+    });
+
+    test("under a base path everything is found", async () => {
+      const server = await hub("--base-path", "/a/b");
+      const page = await open(browser, `${server.url}/a/b?user=tiaz&lang=ko`);
+      await state(page, "live");
+      await server.sendNumber(1);
+      await shows(page, ["알림 1"]);
+      await page.$eval(".alarm-ack", (button) => button.click());
+      await until(page, () => !document.querySelector(".alarm-row.unread"));
+      const operator = await open(browser, `${server.url}/a/b/operator`);
+      await until(operator, () => document.querySelector("#sessions th")?.textContent === "tiaz");
+      assert.deepEqual([page.errors, operator.errors], [[], []]);
     });
 
     const addresses = Object.values(networkInterfaces()).flat();
