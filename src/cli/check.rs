@@ -1,6 +1,8 @@
 //! `check`: what is wrong, or soon will be.
 
-use super::{Failure, configure, print, serve};
+use std::{os::unix::fs::MetadataExt, path::Path};
+
+use super::{Failure, configure, print, quoted, serve};
 use crate::{
     config::Flags,
     store::{
@@ -18,6 +20,10 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
     } else if let Err(error) = serve::look_around(&config) {
         wrong.push(error.to_string());
     }
+    for path in open_to_all(&config.db) {
+        let quoted = quoted(&path.display().to_string());
+        print(&format!("warning: everybody on this machine can write {}: chmod o-w {quoted}", path.display()))?;
+    }
     if config.db.exists() {
         let options = Options {
             path: config.db.clone(),
@@ -34,6 +40,14 @@ pub fn run(flags: Flags) -> Result<(), Failure> {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::Failed(wrong.join("\nerror: "))) }
+}
+
+/// The database and its directory, as far as whoever is on the machine could put another one in its place. (In a
+/// directory with the sticky bit that is not so.)
+fn open_to_all(db: &Path) -> impl Iterator<Item = &Path> {
+    let directory = db.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    let mode = |path: &Path| path.metadata().map_or(0, |file| file.mode());
+    [Some(db), directory].into_iter().flatten().filter(move |path| mode(path) & 0o1002 == 0o002)
 }
 
 /// What there is to say about a database; what is wrong with it is said elsewhere.

@@ -244,6 +244,10 @@ fn check_finds_odd_tags_and_missing_translations_and_ends_with_1_only_for_what_i
     assert_eq!(warned.code, Some(0), "{}", warned.said);
     assert!(warned.out.contains("1 rows have the language \"US-en\", read as en-US"), "{}", warned.out);
     assert!(warned.out.contains("1 alarms have no en, for example 2"), "{}", warned.out);
+    assert!(!warned.out.contains("everybody"), "{}", warned.out);
+    fs::set_permissions(directory.path().join("a.db"), Permissions::from_mode(0o666)).unwrap();
+    let open = run(&directory, &["check", "--db", "a.db"]);
+    assert!(open.out.contains("everybody on this machine can write a.db: chmod o-w a.db"), "{}", open.out);
     key(&directory, b"short", 0o600);
     let wrong = run(&directory, &["check", "--db", "a.db", "--auth", "jwt", "--jwt-key-file", "key"]);
     assert_eq!(wrong.code, Some(1));
