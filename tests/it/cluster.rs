@@ -19,6 +19,9 @@ use crate::{Hub, Stream, get, write};
 /// How long anything may take, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Openings on different hubs within 50 ms are concurrent, and either may win: so far apart are those of a test.
+const APART: Duration = Duration::from_millis(250);
+
 /// A Redis of its own.
 struct Redis {
     process: Child,
@@ -155,6 +158,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Opens the stream of a user as a page does and waits for the hello.
 fn open(hub: &Hub, user: &str) -> Stream {
+    std::thread::sleep(APART);
     let mut stream = hub.connect(user, "Accept: text/event-stream\r\nAccept-Language: ko\r\n");
     assert_eq!(stream.event().0, "hello", "{}", stream.status);
     stream
@@ -167,11 +171,13 @@ fn resume(hub: &Hub, user: &str, id: &str) -> Stream {
 
 /// The next event that is neither a status nor a ping.
 fn event(stream: &mut Stream) -> (String, Value) {
+    let begun = Instant::now();
     loop {
         let (event, data) = stream.event();
         if event != "status" && event != "ping" {
             return (event, data);
         }
+        assert!(begun.elapsed() < PATIENCE, "nothing but {event}");
     }
 }
 
