@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use hyper::{
     Request, Response, Version,
     body::{Body, Incoming},
-    header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     rt::Executor,
     server::conn::{http1, http2},
     service::{Service, service_fn},
@@ -226,9 +226,8 @@ impl Visitor {
             None
         });
         request.extensions_mut().insert(self.peer);
-        // Whether it had a Content-Length besides, hyper does not tell; then nothing may come after it (RFC 9112 §6.1).
-        let last = request.headers().contains_key(TRANSFER_ENCODING);
-        let plain = request.version() == Version::HTTP_11 && !last && !request.headers().contains_key(CONTENT_LENGTH);
+        let plain = request.version() == Version::HTTP_11
+            && [TRANSFER_ENCODING, CONTENT_LENGTH].iter().all(|body| !request.headers().contains_key(body));
         let (answer, farewell) = (service.call(request), self.times.farewell);
         async move {
             LEASH.with(|leash| leash.set(Some(Box::pin(pending())))); // what came before has been read to its end
@@ -245,9 +244,6 @@ impl Visitor {
                     return pending().await;
                 }
                 LEASH.with(|leash| leash.set(Some(Box::pin(cut))));
-            }
-            if last {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
         }

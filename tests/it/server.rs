@@ -98,6 +98,7 @@ fn a_head_that_is_too_large_is_refused_with_what_is_wrong_and_a_large_one_is_ser
     assert_eq!(get("/healthz", &lines(200)), "200");
     assert_eq!(get("/healthz", &lines(201)), "431");
     assert_eq!(get("/healthz", &format!("X: {}\r\n", "x".repeat(900_000))), "431");
+    assert_eq!(get("/healthz", &format!("X: {}\r\n", "x".repeat(16_000_000))), "431", "more than any buffer holds");
     assert_eq!(get(&format!("/{}", "x".repeat(70_000)), ""), "414");
     assert_eq!(get("/healthz", &format!("Accept-Language: {}\r\n", "ko;q=0.5,".repeat(10_000))), "200");
     let mut stream = hub.connect("a", &format!("Accept-Language: ja,{}\r\n", "ko;q=0.5,".repeat(10_000)));
