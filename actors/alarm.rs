@@ -3,7 +3,11 @@
 //! The log holds, for each change of a row, the row *as it was before*. So the table at any position still in the
 //! log can be told from the table now, and what a reader gets between two positions is a pure function of the two.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -59,6 +63,9 @@ pub struct Entry {
     /// The row before the change; `None`: there was none.
     pub before: Option<Translation>,
 }
+
+/// States of an alarm within a round that are looked at: one that changed more often is told again in any case.
+const EARLIER_MAX: usize = 16;
 
 /// Everything that happened to one alarm during one [`Round`].
 #[derive(Clone, Debug)]
@@ -176,28 +183,40 @@ impl Change {
         Self { id, last: seq, before: Vec::new(), after: rows, entries: Vec::new(), first: seq, sights }
     }
 
-    /// What this change means to `user`; `None`: nothing, it never was in sight.
-    pub fn meaning_for(&self, user: &str) -> Option<Meaning> {
-        self.meaning(Some(user))
+    /// What this change means to `user`, in the order in which that is told: at most that it left and that it came.
+    pub fn meanings_for(&self, user: &str) -> impl Iterator<Item = Meaning> + use<> {
+        self.meanings(Some(user))
     }
 
     /// What it means to every user that no row of it names.
-    pub fn meaning_for_others(&self) -> Option<Meaning> {
-        self.meaning(None)
+    pub fn meanings_for_others(&self) -> impl Iterator<Item = Meaning> + use<> {
+        self.meanings(None)
     }
 
-    fn meaning(&self, user: Option<&str>) -> Option<Meaning> {
+    fn meanings(&self, user: Option<&str>) -> impl Iterator<Item = Meaning> + use<> {
         let sees = |rows: &[Translation]| {
             rows.iter().any(|row| row.audience.is_none() || user.is_some_and(|user| row.is_for(user)))
         };
         let named = |user| self.sights.iter().find(|sight| sight.user.as_deref() == Some(user));
-        let mine = user.and_then(named).or(self.sights.first())?;
-        match (mine.arrived, sees(&self.before), sees(&self.after)) {
-            (Some(seq), _, true) => Some(Meaning::Arrived(seq)),
-            (None, _, true) => Some(Meaning::Stayed(self.first)),
-            (_, true, false) => Some(Meaning::Left(mine.left.unwrap_or(self.last))),
-            (_, false, false) => None,
-        }
+        let sight = user.and_then(named).or(self.sights.first());
+        let (arrived, left) = sight.map_or((None, None), |sight| (sight.arrived, sight.left));
+        // One that left and came again is told of twice: a reader that is cut in between still shows the former one.
+        let left = left.filter(|_| sees(&self.before)).map(Meaning::Left);
+        let came = arrived.map_or(Meaning::Stayed(self.first), Meaning::Arrived);
+        left.into_iter().chain(Some(came).filter(|_| sees(&self.after)))
+    }
+
+    /// Its rows at each time in the round but its end; `None`: it had too many.
+    ///
+    /// A reader that is cut in the midst of a round may have been told of the end of it already. If it goes on in another
+    /// round, which ends as it begins, only what was between tells that the reader does not know it as it is.
+    pub fn earlier(&self) -> Option<impl Iterator<Item = Vec<Translation>>> {
+        let before = |index: usize| {
+            let mut rows = rows_at(&self.entries[index..], &self.after);
+            sort(&mut rows);
+            rows
+        };
+        (self.entries.len() <= EARLIER_MAX).then(|| (0..self.entries.len()).map(before))
     }
 
     /// The users that a row of it names, now or before.
@@ -408,6 +427,8 @@ pub enum Write {
         /// The highest claim that is revoked.
         claim: u128,
     },
+    /// Claims have been made up to this time (since 1970).
+    NoteClock(Duration),
     /// Keep a ticket.
     IssueTicket {
         /// A digest of it: the ticket itself is not kept.
@@ -480,6 +501,9 @@ pub trait Archive: Send + 'static {
 
     /// Claims revoked less than a day ago.
     fn revoked(&mut self) -> Result<Vec<(Arc<str>, u128)>, Failure>;
+
+    /// What was noted last of the clock of claims (since 1970); zero: nothing.
+    fn noted_clock(&mut self) -> Result<Duration, Failure>;
 
     /// Which of the triggers that fill the log are not there: without them nothing is delivered.
     fn missing_triggers(&mut self) -> Result<Vec<String>, Failure>;

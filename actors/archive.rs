@@ -106,6 +106,8 @@ pub enum ArchiveMessage {
     },
     /// A lane is free again (`None`: its job panicked, and its connection is lost).
     Free(Lane, Connection),
+    /// Remember that claims have been made up to this time (since 1970).
+    NoteClock(Duration),
     /// Write what was revoked.
     WriteRevoked,
     /// Delete what is older than it need be.
@@ -258,7 +260,7 @@ impl ArchiveState {
                     (Some(reply), answer) => {
                         let _ = reply.send(answer); // whoever asked may have given up
                     }
-                    (None, Err(refusal)) => warn!(?refusal, "cannot keep what was revoked"),
+                    (None, Err(refusal)) => warn!(?refusal, "cannot keep what is known of claims"),
                     (None, Ok(_)) => {}
                 }
             }
@@ -376,6 +378,10 @@ impl Actor for ArchiveActor {
             ArchiveMessage::Write(write, reply) => state.write(write, reply),
             ArchiveMessage::Revoke { user, claim } => state.revoke(user, claim),
             ArchiveMessage::Free(lane, connection) => state.free(lane, connection),
+            ArchiveMessage::NoteClock(clock) => {
+                state.writes.push((Write::NoteClock(clock), None)); // once a minute
+                state.go_on_writing();
+            }
             ArchiveMessage::WriteRevoked => state.write_revoked(),
             ArchiveMessage::Prune => {
                 state.prune = true;

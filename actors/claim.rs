@@ -3,6 +3,9 @@
 //! A deliberate opening always wins and gets a new [`Claim`], newer than any of this user. An automatic reconnect
 //! carries the claim of the opening that it continues, and never steals from a newer one.
 
+#[cfg(test)]
+mod model;
+
 use std::{fmt, time::Duration};
 
 use uuid::Uuid;
@@ -15,6 +18,9 @@ pub const REVOKED_REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
 
 /// How far ahead of the clock a claim may be: clocks are set back, but not by more than this.
 pub const AHEAD_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// How often the clock of claims is noted in the database at most.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 const COUNTER_A: u128 = 0x0fff << 64;
 const COUNTER_B: u128 = (1 << 62) - 1;
@@ -87,6 +93,34 @@ impl fmt::Debug for Claim {
     }
 }
 
+/// The clock that claims are made by. It does not go back while a hub runs, nor over a restart, because it is noted in
+/// the database: else a new claim could be older than one of which the hub knows nothing. Times are since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimClock {
+    begun: Duration,
+    noted: Duration,
+}
+
+impl ClaimClock {
+    /// The clock of a hub that starts and finds in the database what was `noted` last.
+    pub fn start(noted: Duration, clock: Duration) -> Self {
+        let noted = if noted <= clock + AHEAD_MAX { noted } else { Duration::ZERO };
+        // Claims were made after it was noted.
+        let begun = if clock < noted { noted + NOTED_EVERY } else { clock };
+        Self { begun, noted }
+    }
+
+    /// What it shows so long after the start, for a claim that may be made now; and whether that is to be noted.
+    pub fn read(&mut self, elapsed: Duration, clock: Duration) -> (Duration, bool) {
+        let now = clock.max(self.begun + elapsed);
+        let note = now >= self.noted + NOTED_EVERY;
+        if note {
+            self.noted = now;
+        }
+        (now, note)
+    }
+}
+
 /// What is remembered of the ownership of one user's stream. Instants are counted from any fixed origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tenure {
@@ -112,7 +146,7 @@ pub enum Decision {
 }
 
 impl Tenure {
-    /// Decides about a request that carries `claim`, at the instant `now` and at `clock` (since 1970).
+    /// Decides about a request that carries `claim`, at the instant `now` and when the [`ClaimClock`] shows `clock`.
     pub fn decide(&self, claim: Option<Claim>, now: Duration, clock: Duration, random: Uuid) -> Decision {
         let Some(claim) = claim.filter(|claim| claim.made() <= clock + AHEAD_MAX) else {
             return Decision::Open(Claim::next(self.newest, clock, random));

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     alarm::{Batch, Position, Round},
     archive::ArchiveMessage,
-    claim::{Claim, Tenure},
+    claim::{Claim, ClaimClock, Tenure},
     cluster::ClusterMessage,
     exchange::{Clock, Note},
     histogram::Histogram,
@@ -259,6 +259,8 @@ pub struct HubArguments {
     pub archive: ActorRef<ArchiveMessage>,
     /// Claims revoked less than a day ago.
     pub revoked: Vec<(Arc<str>, Claim)>,
+    /// What was noted of the clock of claims.
+    pub noted: Duration,
     /// Where it says how many messages it has handled.
     pub handled: Arc<AtomicU64>,
 }
@@ -269,6 +271,7 @@ pub struct HubState {
     archive: ActorRef<ArchiveMessage>,
     myself: ActorRef<HubMessage>,
     origin: Instant,
+    claims: ClaimClock,
     at: Option<Position>,
     memory: Memory,
     shapes: Shapes,
@@ -332,17 +335,26 @@ impl HubState {
                 }
             }
         }
+        let clock = match self.clock {
+            Some(shared) => Duration::from_micros(shared.shared(Instant::now())),
+            None => self.note_clock(),
+        };
         let Some(slot) = self.sessions.get_mut(&user) else { return };
         slot.connects += 1;
         slot.told = head.seq;
-        let clock = || match self.clock {
-            Some(clock) => Duration::from_micros(clock.shared(Instant::now())),
-            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        };
-        let elsewhere = self.cluster.as_ref().map(|_| Box::new(Elsewhere { clock: clock(), refused, newest }));
-        let connect =
-            SessionMessage::Connect { opening: Box::new(opening), head, status: self.status, elsewhere, reply };
+        let elsewhere = self.cluster.as_ref().map(|_| Box::new(Elsewhere { refused, newest }));
+        let (opening, status) = (Box::new(opening), self.status);
+        let connect = SessionMessage::Connect { opening, clock, head, status, elsewhere, reply };
         let _ = slot.actor.cast(connect); // a session that failed drops the reply, and the client comes back
+    }
+
+    /// What the clock of claims shows; noted if it was not for long.
+    fn note_clock(&mut self) -> Duration {
+        let (clock, note) = self.claims.read(self.origin.elapsed(), since_1970());
+        if note {
+            let _ = self.archive.cast(ArchiveMessage::NoteClock(clock)); // restarted: noted with the next one
+        }
+        clock
     }
 
     async fn spawn(&mut self, user: Arc<str>, tenure: Tenure) -> Result<ActorRef<SessionMessage>, ractor::SpawnErr> {
@@ -573,6 +585,10 @@ impl HubState {
     }
 }
 
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 impl Actor for HubActor {
     type Msg = HubMessage;
     type State = HubState;
@@ -589,6 +605,7 @@ impl Actor for HubActor {
             archive: arguments.archive,
             myself,
             origin: Instant::now(),
+            claims: ClaimClock::start(arguments.noted, since_1970()),
             at: None,
             memory: Memory::default(),
             shapes: Shapes::default(),
@@ -605,6 +622,7 @@ impl Actor for HubActor {
             delays: Arc::default(),
             handled: arguments.handled,
         };
+        state.note_clock(); // now, and not beside the first write of a program that starts with the hub
         for (user, claim) in arguments.revoked {
             state.absent.entry(user).or_default().revoke(claim, Duration::ZERO);
         }

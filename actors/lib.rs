@@ -27,6 +27,8 @@ pub mod exchange;
 pub mod histogram;
 pub mod hub;
 pub mod language;
+#[cfg(any(test, feature = "probe"))]
+pub mod ledger;
 pub mod memory;
 pub mod poller;
 #[cfg(feature = "probe")]

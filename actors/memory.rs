@@ -79,7 +79,7 @@ impl Bulletin {
         let mut bytes = 0;
         for (index, change) in batch.changes.iter().enumerate() {
             bytes += change.before.iter().chain(&change.after).map(|row| row.body.len() + 64).sum::<usize>();
-            if let Some(meaning) = change.meaning_for_others() {
+            for meaning in change.meanings_for_others() {
                 others.push(Told { meaning, shape: shapes.of(&change.after), change: index });
             }
             for user in change.users() {
@@ -108,10 +108,10 @@ impl Bulletin {
             return Cow::Borrowed(&self.others[self.others.partition_point(lies_behind)..]);
         };
         let others = self.others.iter().filter(|told| !named.contains(&told.change)).cloned();
-        let own = named.iter().filter_map(|change| {
-            let meaning = self.batch.changes[*change].meaning_for(user)?;
-            let here = meaning.seq() > self.batch.from && meaning.seq() <= self.batch.to;
-            here.then_some(Told { meaning, shape: None, change: *change })
+        let here = |meaning: &Meaning| meaning.seq() > self.batch.from && meaning.seq() <= self.batch.to;
+        let own = named.iter().flat_map(|index| {
+            let meanings = self.batch.changes[*index].meanings_for(user).filter(here);
+            meanings.map(|meaning| Told { meaning, shape: None, change: *index })
         });
         let mut told: Vec<Told> = others.chain(own).filter(|told| !lies_behind(told)).collect();
         told.sort_by_key(|told| told.meaning.seq());
@@ -119,23 +119,16 @@ impl Bulletin {
     }
 
     /// The page for a reader that came with a position in the midst of its round. A hub that decided in other rounds
-    /// may have given it that: what was told by then and changed since is told once more. `None`: that is nothing.
-    pub fn for_reader(&self, user: &str, came: u64) -> Option<Self> {
+    /// may have given it that: what changed since is decided anew, from there. `None`: nothing is otherwise.
+    pub fn for_reader(&self, came: u64) -> Option<Self> {
         if came <= self.batch.round.start || came >= self.batch.round.end {
             return None;
         }
-        let later = |change: &Change| {
-            let told = change.meaning_for(user).is_some_and(|meaning| meaning.seq() > came);
-            let later = change.since(came).filter(|later| !told && later.entries.len() < change.entries.len())?;
-            later.meaning_for(user).map(|_| later)
-        };
         let mut changed = false;
-        let changes = self.batch.changes.iter().map(|change| match later(change) {
-            Some(later) => {
-                changed = true;
-                later
-            }
-            None => change.clone(),
+        let changes = self.batch.changes.iter().map(|change| {
+            let later = change.since(came).filter(|later| later.entries.len() < change.entries.len());
+            changed |= later.is_some();
+            later.unwrap_or_else(|| change.clone())
         });
         let changes = changes.collect();
         changed.then(|| Self::new(Batch { changes, ..self.batch.clone() }, &mut Shapes::default()))

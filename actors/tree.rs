@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{error, warn};
 
 use crate::{
-    alarm::Source,
+    alarm::{Failure, Source},
     archive::{ArchiveActor, ArchiveMessage, OpenArchive},
     claim::Claim,
     cluster::{ClusterActor, ClusterMessage, OpenCluster},
@@ -121,15 +121,16 @@ impl TreeArguments {
         parent: ActorCell,
     ) -> Result<ActorRef<HubMessage>, ActorProcessingErr> {
         let open = self.archive.clone();
-        let revoked = match spawn_blocking(move || open().revoked()).await? {
-            Ok(revoked) => revoked,
-            Err(failure) => {
-                warn!(cause = %failure, "cannot read which claims were revoked; superseded pages may come back once");
-                Vec::new()
-            }
+        let read = move || {
+            let mut archive = open();
+            Ok((archive.revoked()?, archive.noted_clock()?))
         };
+        let (revoked, noted) = spawn_blocking(read).await?.unwrap_or_else(|failure: Failure| {
+            warn!(cause = %failure, "cannot read which claims were revoked; superseded pages may come back once");
+            (Vec::new(), Duration::ZERO)
+        });
         let revoked = revoked.into_iter().filter_map(|(user, claim)| Some((user, Claim::from_u128(claim)?))).collect();
-        let arguments = HubArguments { settings: self.settings, archive, revoked, handled };
+        let arguments = HubArguments { settings: self.settings, archive, revoked, noted, handled };
         Ok(Actor::spawn_linked(None, HubActor, arguments, parent).await?.0)
     }
 
@@ -174,6 +175,10 @@ impl TreeState {
         if self.restarted.elapsed() > WELL {
             self.pause = PAUSE;
         }
+        self.restart_later(child);
+    }
+
+    fn restart_later(&mut self, from: Child) {
         if self.restart_from.is_none() {
             let (pause, myself) = (self.pause, self.myself.clone());
             tokio::spawn(async move {
@@ -181,37 +186,53 @@ impl TreeState {
                 let _ = myself.cast(TreeMessage::Restart); // a root that ended starts nothing
             });
         }
-        self.restart_from = Some(self.restart_from.map_or(child, |from| from.min(child)));
+        self.restart_from = Some(self.restart_from.map_or(from, |before| before.min(from)));
     }
 
-    async fn restart(&mut self) -> Result<(), ActorProcessingErr> {
-        let Some(from) = self.restart_from.take() else { return Ok(()) };
+    async fn restart(&mut self) {
+        let Some(from) = self.restart_from.take() else { return };
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         self.restarted = Instant::now();
-        let mut actors = self.actors.borrow().clone();
-        let parent = self.myself.get_cell();
-        if let Some(cluster) = &actors.cluster {
+        let old = self.actors.borrow().clone();
+        if let Some(cluster) = &old.cluster {
             cluster.stop(None);
         }
         if from <= Child::Poller {
-            actors.poller.stop(None);
+            old.poller.stop(None);
         }
         if from <= Child::Hub {
-            actors.hub.stop(None);
+            old.hub.stop(None);
         }
-        if from == Child::Archive {
-            actors.archive = self.arguments.start_archive(parent.clone()).await?;
+        let mut next = from;
+        if let Err(cause) = self.start(&mut next).await {
+            error!(actor = ?next, %cause, "an actor cannot be started; it is tried again");
+            return self.restart_later(next);
         }
-        if from <= Child::Hub {
-            let (archive, handled) = (actors.archive.clone(), actors.handled.clone());
-            actors.hub = self.arguments.start_hub(archive, handled, parent.clone()).await?;
+        self.actors.send_modify(|actors| actors.restarts += 1);
+    }
+
+    /// Starts this child and those that depend on it; after an error `next` is the one that could not be started.
+    async fn start(&mut self, next: &mut Child) -> Result<(), ActorProcessingErr> {
+        let parent = self.myself.get_cell();
+        if *next == Child::Archive {
+            let archive = self.arguments.start_archive(parent.clone()).await?;
+            self.actors.send_modify(|actors| actors.archive = archive);
+            *next = Child::Hub;
         }
-        if from <= Child::Poller {
-            actors.poller = self.arguments.start_poller(actors.hub.clone(), parent.clone()).await?;
+        let Actors { archive, handled, .. } = self.actors.borrow().clone();
+        if *next == Child::Hub {
+            let hub = self.arguments.start_hub(archive, handled, parent.clone()).await?;
+            self.actors.send_modify(|actors| actors.hub = hub);
+            *next = Child::Poller;
         }
-        actors.cluster = self.arguments.start_cluster(actors.hub.clone(), parent).await?;
-        actors.restarts += 1;
-        self.actors.send_replace(actors);
+        let hub = self.actors.borrow().hub.clone();
+        if *next == Child::Poller {
+            let poller = self.arguments.start_poller(hub.clone(), parent.clone()).await?;
+            self.actors.send_modify(|actors| actors.poller = poller);
+            *next = Child::Cluster;
+        }
+        let cluster = self.arguments.start_cluster(hub, parent).await?;
+        self.actors.send_modify(|actors| actors.cluster = cluster);
         Ok(())
     }
 }
@@ -247,7 +268,7 @@ impl Actor for TreeActor {
             TreeMessage::Actors(reply) => {
                 let _ = reply.send(state.actors.subscribe()); // whoever asked may have given up
             }
-            TreeMessage::Restart => state.restart().await?,
+            TreeMessage::Restart => state.restart().await,
             TreeMessage::Stop(reply) => {
                 state.stopping = true;
                 let _ = state.actors.borrow().hub.cast(HubMessage::Drain(reply)); // without a hub there is nobody to tell

@@ -3,10 +3,7 @@
 //! A page of the log is only a hint that the log has grown: what the reader gets depends on its position. What is
 //! live comes with the hint; what lies further back is asked for by position ([`HubMessage::Pull`]).
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::{
@@ -42,6 +39,8 @@ pub enum SessionMessage {
     Connect {
         /// Who and how. In a box: what is rare shall not make every message large.
         opening: Box<Opening>,
+        /// What the clock of claims shows.
+        clock: Duration,
         /// How far the hub has read.
         head: Position,
         /// What is wrong with the hub.
@@ -110,8 +109,6 @@ pub enum SessionMessage {
 /// What other hubs have to say to a connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Elsewhere {
-    /// The time that all hubs share, since 1970.
-    pub clock: Duration,
     /// The claim belongs to an opening that is over.
     pub refused: bool,
     /// The newest claim of this user that is known elsewhere.
@@ -183,20 +180,18 @@ impl SessionState {
     fn connect(
         &mut self,
         opening: Opening,
+        clock: Duration,
         head: Position,
         status: Status,
         elsewhere: Option<Elsewhere>,
         reply: RpcReplyPort<Answer>,
     ) {
         self.connects += 1;
-        let clock = match elsewhere {
+        match elsewhere {
             Some(Elsewhere { refused: true, .. }) => return self.refuse(reply),
-            Some(Elsewhere { clock, newest, .. }) => {
-                self.tenure.newest = self.tenure.newest.max(newest);
-                clock
-            }
-            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        };
+            Some(Elsewhere { newest, .. }) => self.tenure.newest = self.tenure.newest.max(newest),
+            None => {}
+        }
         let decision = self.tenure.decide(opening.claim, self.now(), clock, Uuid::new_v4());
         let (claim, resumed) = match decision {
             Decision::Refuse => return self.refuse(reply),
@@ -397,8 +392,8 @@ impl Actor for UserSessionActor {
     ) -> Result<(), ActorProcessingErr> {
         let is_live = |conn: Uuid| state.live.as_ref().is_some_and(|live| live.conn == conn);
         match message {
-            SessionMessage::Connect { opening, head, status, elsewhere, reply } => {
-                state.connect(*opening, head, status, elsewhere.map(|elsewhere| *elsewhere), reply);
+            SessionMessage::Connect { opening, clock, head, status, elsewhere, reply } => {
+                state.connect(*opening, clock, head, status, elsewhere.map(|elsewhere| *elsewhere), reply);
             }
             SessionMessage::News { after, bulletin, receipt: _receipt } => {
                 state.go_on(|live| live.news(after, bulletin));

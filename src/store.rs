@@ -455,6 +455,10 @@ impl Archive for Store {
         self.read(|opened, _| ticket::revoked(&opened.connection))
     }
 
+    fn noted_clock(&mut self) -> Result<Duration, Failure> {
+        self.read(|opened, _| ticket::noted_clock(&opened.connection))
+    }
+
     fn missing_triggers(&mut self) -> Result<Vec<String>, Failure> {
         if self.check(false).is_err() || self.open.is_none() {
             self.opened()?;

@@ -208,8 +208,9 @@ impl Archive for Past {
             before = format!("({}", last.id);
             for entry in &entries {
                 let page = batch(entry)?;
-                let arrived = page.changes.iter().filter_map(|change| match change.meaning_for(user) {
-                    Some(Meaning::Arrived(seq)) if seq > page.from && seq <= page.to => Some(seq),
+                let meanings = page.changes.iter().flat_map(|change| change.meanings_for(user));
+                let arrived = meanings.filter_map(|meaning| match meaning {
+                    Meaning::Arrived(seq) if seq > page.from && seq <= page.to => Some(seq),
                     _ => None,
                 });
                 let mut arrived: Vec<u64> = arrived.collect();
@@ -234,7 +235,7 @@ impl Archive for Past {
         let nowhere = Position { feed: FeedName(0), seq: 0 };
         let write = |write| match write {
             // The register of the user says so.
-            Write::Revoke { .. } => Ok(Written::Done(nowhere)),
+            Write::Revoke { .. } | Write::NoteClock(_) => Ok(Written::Done(nowhere)),
             _ => Err(Refusal::Failed(other(ELSEWHERE.to_owned()))),
         };
         writes.into_iter().map(write).collect()
@@ -242,6 +243,10 @@ impl Archive for Past {
 
     fn revoked(&mut self) -> Result<Vec<(std::sync::Arc<str>, u128)>, Failure> {
         Ok(Vec::new())
+    }
+
+    fn noted_clock(&mut self) -> Result<Duration, Failure> {
+        Ok(Duration::ZERO) // claims are made in the time of Redis
     }
 
     fn missing_triggers(&mut self) -> Result<Vec<String>, Failure> {
@@ -342,6 +347,10 @@ impl Archive for Ticketed {
 
     fn revoked(&mut self) -> Result<Vec<(std::sync::Arc<str>, u128)>, Failure> {
         self.archive.revoked()
+    }
+
+    fn noted_clock(&mut self) -> Result<Duration, Failure> {
+        self.archive.noted_clock()
     }
 
     fn missing_triggers(&mut self) -> Result<Vec<String>, Failure> {

@@ -10,6 +10,7 @@ use actors::alarm::Refusal;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    adopt::{meta, set_meta},
     milliseconds,
     write::{Refused, Result},
 };
@@ -33,6 +34,16 @@ pub(super) fn revoke(connection: &Connection, user: &str, claim: u128) -> rusqli
          ON CONFLICT (user_id) DO UPDATE SET revoked = max(revoked, excluded.revoked), at = excluded.at",
     )?;
     revoke.execute(params![user, format!("{claim:032x}"), milliseconds(SystemTime::now())]).map(|_| ())
+}
+
+/// What was noted last of the clock of claims.
+pub(super) fn noted_clock(connection: &Connection) -> rusqlite::Result<Duration> {
+    let noted: Option<i64> = meta(connection, "claims")?;
+    Ok(noted.and_then(|noted| u64::try_from(noted).ok()).map_or(Duration::ZERO, Duration::from_millis))
+}
+
+pub(super) fn note_clock(connection: &Connection, clock: Duration) -> rusqlite::Result<()> {
+    set_meta(connection, "claims", i64::try_from(clock.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Keeps a ticket; one that was kept before stays as it is.

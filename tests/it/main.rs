@@ -12,8 +12,10 @@ mod clients;
 mod cluster;
 mod faults;
 mod health;
+mod hub;
 mod metrics;
 mod openapi;
+mod poller;
 mod proxies;
 mod readme;
 mod reload;
@@ -23,9 +25,11 @@ mod store_adopt;
 mod store_model;
 mod store_read;
 mod tls;
+mod tree;
 mod upgrade;
 mod user_session;
 mod watch;
+mod world;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

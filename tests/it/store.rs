@@ -106,8 +106,8 @@ fn a_replaced_alarm_is_exactly_what_was_said_and_was_never_away() {
     assert_eq!(rows, expected);
     let page = store.page(Position { seq: 2, ..at }, None, None).unwrap();
     assert_eq!(
-        page.batch.changes[0].meaning_for("tiaz"),
-        Some(actors::alarm::Meaning::Stayed(3)),
+        page.batch.changes[0].meanings_for("tiaz").collect::<Vec<_>>(),
+        [actors::alarm::Meaning::Stayed(3)],
         "a reader is told that it changed, not that it is new"
     );
     assert!(matches!(write(&mut store, Write::Clear("1".to_owned())), Ok(Written::Done(_))));
@@ -185,7 +185,7 @@ fn history_goes_on_where_the_page_before_ended() {
     let newest = store.before_newest("tiaz", 3).unwrap();
     let page = store.page(newest, None, None).unwrap();
     let told = page.batch.changes.iter().filter(
-        |change| matches!(change.meaning_for("tiaz"), Some(actors::alarm::Meaning::Arrived(seq)) if seq > newest.seq),
+        |change| matches!(change.meanings_for("tiaz").last(), Some(actors::alarm::Meaning::Arrived(seq)) if seq > newest.seq),
     );
     assert!(told.count() >= 3);
 }
@@ -230,4 +230,14 @@ fn a_revoked_claim_is_remembered_over_a_restart_and_never_lowered() {
     let revoke = |claim| Write::Revoke { user: "tiaz".into(), claim };
     assert_eq!(store.write(vec![revoke(9), revoke(7)]).iter().filter(|answer| answer.is_ok()).count(), 2);
     assert_eq!(database.store().revoked().unwrap(), [("tiaz".into(), 9)]);
+}
+
+#[test]
+fn the_clock_of_claims_is_known_after_a_restart() {
+    let database = Database::new("");
+    let mut store = database.store();
+    assert_eq!(store.noted_clock().unwrap(), Duration::ZERO);
+    let clock = Duration::from_millis(1_790_000_000_123);
+    assert!(matches!(write(&mut store, Write::NoteClock(clock)), Ok(Written::Done(_))));
+    assert_eq!(database.store().noted_clock().unwrap(), clock);
 }

@@ -146,7 +146,8 @@ fn a_large_table_gets_its_places_while_others_write() {
         while let Look::News(batch) = store.look(at, round).unwrap() {
             at.seq = batch.to;
             round = Some(batch.round).filter(|round| batch.to < round.end);
-            let arrived = |change: &&Change| matches!(change.meaning_for("tiaz"), Some(Meaning::Arrived(_)));
+            let arrived =
+                |change: &&Change| change.meanings_for("tiaz").any(|meaning| matches!(meaning, Meaning::Arrived(_)));
             news.extend(batch.changes.iter().filter(arrived).map(|change| change.id.clone()));
         }
     };
