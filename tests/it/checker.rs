@@ -177,13 +177,22 @@ fn a_hundred_thousand_rows_at_once_are_delivered_in_bounded_memory() {
         ),
     );
     for number in 1..=ROWS {
-        let (event, data) = stream.event();
+        let (event, data) = not_a_ping(&mut stream);
         assert_eq!((event.as_str(), data["id"].as_str()), ("alarm", Some(&*number.to_string())));
     }
     write(directory.path(), "INSERT INTO alarm (id, lang, message) VALUES ('after', 'ko', 'x')");
-    assert_eq!(stream.event().1["id"], "after");
+    assert_eq!(not_a_ping(&mut stream).1["id"], "after");
     let grown = memory(&hub) - before;
     assert!(grown < 160 << 10, "{grown} KiB for 50 MB of text");
+}
+
+fn not_a_ping(stream: &mut Stream) -> (String, Value) {
+    loop {
+        let event = stream.event();
+        if event.0 != "ping" {
+            return event;
+        }
+    }
 }
 
 /// The most memory that the hub ever had, in KiB.

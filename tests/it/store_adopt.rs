@@ -115,7 +115,7 @@ fn whatever_is_stored_in_the_file_an_older_sqlite_can_read() {
 
 #[test]
 fn a_large_table_gets_its_places_while_others_write() {
-    let rows = 6_000;
+    let rows = 12_000;
     let database = Database::new(&format!(
         "PRAGMA journal_mode = wal; CREATE TABLE alarm ({COLUMNS}, PRIMARY KEY (id, lang));
          WITH RECURSIVE n (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < {rows} - 1)
@@ -123,6 +123,7 @@ fn a_large_table_gets_its_places_while_others_write() {
     ));
     let mut store = Store::new(database.options.clone());
     let other = database.other();
+    let head = store.open().unwrap(); // what is written before is history
     let (stop, stopped) = sync_channel::<()>(1);
     let writer = thread::spawn(move || {
         other.busy_timeout(Duration::from_secs(1)).unwrap();
@@ -131,14 +132,13 @@ fn a_large_table_gets_its_places_while_others_write() {
             // One that was there and is replaced, before or after it has its place, and a new one.
             let sql = "INSERT OR REPLACE INTO alarm VALUES (?1, ?2, 'again', NULL)";
             for lang in ["ko", "ja"] {
-                other.execute(sql, rusqlite::params![written % 3_000, lang]).unwrap();
+                other.execute(sql, rusqlite::params![written % 6_000, lang]).unwrap();
             }
             other.execute(sql, rusqlite::params![100_000 + written, "ko"]).unwrap();
             written += 1;
         }
         written
     });
-    let head = store.open().unwrap();
     let other = database.other();
     let count = |sql: &str| other.query_row(sql, [], |row| row.get::<_, usize>(0)).unwrap();
     let (mut at, mut round, mut news) = (head, None, HashSet::new());
@@ -161,5 +161,5 @@ fn a_large_table_gets_its_places_while_others_write() {
     assert!(news.iter().all(|id| id.len() == 6), "what was there is history, replaced or not");
     assert_eq!(news.len(), written);
     assert_eq!(count("SELECT count(*) FROM alarm_index"), rows / 2 + written);
-    assert_eq!(count("SELECT count(*) FROM alarm_index WHERE seq <= 6000"), rows / 2);
+    assert_eq!(count("SELECT count(*) FROM alarm_index WHERE seq <= 12000"), rows / 2);
 }
