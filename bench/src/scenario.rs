@@ -314,25 +314,24 @@ impl About<'_> {
         Ok(())
     }
 
-    /// User instructions a delivery: two runs that differ in nothing but the number of alarms. The gate: free of noise.
+    /// User instructions a delivery, counted while alarms are delivered and at no other time. The gate: free of noise.
     fn instructions(&mut self) -> Outcome<()> {
-        let clients = 500;
-        let mut counted = [0.0; 2];
-        let few = 5;
-        for (count, alarms) in counted.iter_mut().zip([few, few + 20]) {
-            let valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=callgrind.out"];
-            let mut server = Server::start(self.kind, self.run, &["--poll-interval=1s"], &valgrind, 0)?;
-            let mut load = Load::new(server.address)?;
-            server.open(&mut load, 0..clients, "")?;
-            for _ in 0..alarms {
-                self.round(&mut server, &mut load, clients)?;
-            }
-            let directory = server.stop()?;
-            let profile = fs::read_to_string(directory.path().join("callgrind.out"))?;
-            let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("no totals")?;
-            *count = total.split(' ').next().unwrap_or_default().parse()?;
+        let (clients, alarms) = (1_000, 20);
+        let valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=callgrind.out"];
+        let mut server = Server::start(self.kind, self.run, &["--poll-interval=1s"], &valgrind, 0)?;
+        let mut load = Load::new(server.address)?;
+        server.open(&mut load, 0..clients, "")?;
+        self.round(&mut server, &mut load, clients)?;
+        server.instrument("on")?;
+        for _ in 0..alarms {
+            self.round(&mut server, &mut load, clients)?;
         }
-        self.tell("a delivery", "instr", (counted[1] - counted[0]) / (20 * clients) as f64);
+        server.instrument("off")?;
+        let directory = server.stop()?;
+        let profile = fs::read_to_string(directory.path().join("callgrind.out"))?;
+        let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("no totals")?;
+        let counted: f64 = total.split(' ').next().unwrap_or_default().parse()?;
+        self.tell("a delivery", "instr", counted / (alarms * clients) as f64);
         Ok(())
     }
 }

@@ -67,6 +67,9 @@ pub struct Server {
     spent: HashMap<String, u64>,
 }
 
+/// Alarms in one `POST /alarms`, at most.
+const POSTED_TOGETHER: usize = 500;
+
 const LANGUAGES: [&str; 3] = ["ko", "en-US", "ja"];
 
 /// A text of 60 bytes, as alarms have them.
@@ -179,25 +182,34 @@ impl Server {
             return Ok(());
         }
         let mut requests = String::new();
-        for number in first..first + count {
-            let (text, user) = (text(number), user(number));
-            let (path, body) = if self.kind == Kind::Hub {
-                let to = user.map_or_else(String::new, |user| format!(r#""user_id":"{user}","#));
-                let messages = LANGUAGES.map(|lang| format!(r#""{lang}":"{text}""#)).join(",");
-                ("alarms".to_owned(), format!(r#"{{"id":"{number}",{to}"messages":{{{messages}}}}}"#))
-            } else {
-                // As many bytes on the wire as the hub's event, whose id is longer.
+        let mut post = |path: &str, body: &str| {
+            let _ = write!(
+                requests,
+                "POST /{path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                self.address,
+                body.len()
+            ); // writing to a string cannot fail
+        };
+        let numbers: Vec<u64> = (first..first + count).collect();
+        if self.kind == Kind::Hub {
+            // Each request is one transaction, on the disk before it is answered: what is there at once goes together.
+            for together in numbers.chunks(POSTED_TOGETHER) {
+                let alarm = |number: &u64| {
+                    let to = user(*number).map_or_else(String::new, |user| format!(r#""user_id":"{user}","#));
+                    let messages = LANGUAGES.map(|lang| format!(r#""{lang}":"{}""#, text(*number))).join(",");
+                    format!(r#"{{"id":"{number}",{to}"messages":{{{messages}}}}}"#)
+                };
+                post("alarms", &format!("[{}]", together.iter().map(alarm).collect::<Vec<_>>().join(",")));
+            }
+        } else {
+            for number in numbers {
+                let (to, text) = (user(number).unwrap_or_else(|| "all".to_owned()), text(number));
+                // About as many bytes as the hub's event.
                 let body = format!(
                     r#"{{"message":"{text}","id":"{number}","lang":"en-US","isn_dt":"2026-01-01 00:00:00","fallback":false}}"#
                 );
-                (format!("publish?to={}", user.as_deref().unwrap_or("all")), body)
-            };
-            let length = body.len();
-            let _ = write!(
-                requests,
-                "POST /{path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
-                self.address
-            ); // writing to a string cannot fail
+                post(&format!("publish?to={to}"), &body);
+            }
         }
         let publisher = match self.publisher {
             Some(publisher) => publisher,
@@ -238,6 +250,14 @@ impl Server {
             fs::read_to_string(format!("/proc/{process}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
         };
         self.processes().into_iter().filter_map(resident).sum::<u64>() * 4096
+    }
+
+    /// Switches the counting of instructions `on` or `off`.
+    pub fn instrument(&self, state: &str) -> Outcome<()> {
+        let mut control = Command::new("callgrind_control");
+        control.args(["-i", state]).arg(self.process.id().to_string());
+        let done = control.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        if done.success() { Ok(()) } else { Err("callgrind_control failed".into()) }
     }
 
     /// Ends it as an operator does and waits for that.
