@@ -1,6 +1,7 @@
 //! Several hubs on a real Redis: real processes, and what happens when one of them is killed or hangs.
 
 mod alarms;
+mod clock;
 mod ownership;
 mod script;
 
