@@ -66,7 +66,9 @@ const SCENARIOS: &[(&str, &[Kind], Scenario)] = &[
     ("storm: 8,000 resume with 100 missed alarms each", HUB, |about| about.storm()),
     ("8,000 connections with heartbeats", HUB, |about| about.heartbeats()),
     ("a table of 1,000 rows", HUB, |about| about.table(1_000)),
-    ("a table of 1,000,000 rows", HUB, |about| about.table(if about.run.quick { 100_000 } else { 1_000_000 })),
+    ("a table of 1,000,000 rows (100,000 with QUICK)", HUB, |about| {
+        about.table(if about.run.quick { 100_000 } else { 1_000_000 })
+    }),
     ("instructions", HUB, |about| about.instructions()),
 ];
 
