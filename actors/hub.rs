@@ -644,8 +644,10 @@ impl Actor for HubActor {
             HubMessage::Opened(head, reply) => state.opened(head, reply),
             HubMessage::News(batch, reply) => state.news(batch, reply),
             HubMessage::Source { down_since } => {
-                state.status.down_since = down_since;
-                state.tell_status();
+                if state.status.down_since != down_since {
+                    state.status.down_since = down_since;
+                    state.tell_status();
+                }
             }
             HubMessage::Cluster(cluster) => {
                 state.cluster = Some(cluster);

@@ -133,8 +133,10 @@ impl PollerState {
             timer.abort();
         }
         let (hub, at, myself) = (self.hub.clone(), self.at, self.myself.clone());
+        // A poller that was started anew does not know what the one before it told.
+        let may_be_down = self.told_down || at.is_none();
         let look = tokio::spawn(async move {
-            let looked = look(source, at, &hub).await;
+            let looked = look(source, at, may_be_down, &hub).await;
             let _ = myself.cast(PollerMessage::Looked(looked)); // a poller that ended looks no more
         });
         let failed = self.myself.clone();
@@ -195,10 +197,7 @@ impl PollerState {
             let seconds = since.elapsed().unwrap_or_default().as_secs_f32();
             info!(seconds, "the database can be read again");
         }
-        if self.told_down {
-            self.told_down = false;
-            let _ = self.hub.cast(HubMessage::Source { down_since: None }); // without a hub there is nobody to tell
-        }
+        self.told_down = false; // the look has told it
     }
 
     /// Takes note of it and says how long to wait.
@@ -227,6 +226,7 @@ const PANICKED: &str = "a look panicked";
 async fn look(
     mut source: Box<dyn Source>,
     at: Option<(Position, Option<Round>)>,
+    may_be_down: bool,
     hub: &ActorRef<HubMessage>,
 ) -> Looked {
     let begun = Instant::now();
@@ -242,6 +242,10 @@ async fn look(
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     let took = begun.elapsed();
+    if may_be_down && found.is_ok() {
+        // Before what was found, so that nobody is told an alarm of a database that is said to be down.
+        let _ = hub.cast(HubMessage::Source { down_since: None }); // without a hub there is nobody to tell
+    }
     let found = match found {
         Ok(Look::Nothing) => Ok(Found::Nothing),
         Ok(Look::Replaced(head)) => {
