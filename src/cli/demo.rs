@@ -78,7 +78,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         () = signals.next() => {}
     }
     let written = written.await.unwrap_or_else(|_| Err("the thread that makes alarms panicked".to_owned()));
-    folder.close().map_err(|cause| Failure::Failed(format!("the temporary folder stays behind: {cause}")))?;
+    // The database first: the actors still look at it, and without it make nothing beside it.
+    let removed = std::fs::remove_file(&config.db).and_then(|()| folder.close());
+    removed.map_err(|cause| Failure::Failed(format!("the temporary folder stays behind: {cause}")))?;
     written.map_err(Failure::Failed)
 }
 
