@@ -4,10 +4,15 @@ use super::*;
 
 /// A hub whose clock is wrong by so much, as faketime writes it; its steady clock is right, as on any machine.
 fn wrong(cluster: &Cluster, by: &str) -> Hub {
-    let mut command = Command::new("faketime"); // from Debian, as tests/setup installs it
+    // From Debian, as tests/setup installs it. Started by itself it would be the hub's parent, and outlived by it.
+    let library =
+        Command::new("faketime").args(["-f", by, "printenv", "LD_PRELOAD"]).output().expect("faketime is there");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alarm-hub"));
     command
-        .args(["--exclude-monotonic", "-f", by, env!("CARGO_BIN_EXE_alarm-hub")])
         .args(["--listen", "127.0.0.1:0", "--db", "alarms.db", "--settle", "0s", "--redis", &cluster.redis.url()])
+        .env("LD_PRELOAD", String::from_utf8(library.stdout).unwrap().trim())
+        .env("FAKETIME", by)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .current_dir(cluster.directory.path())
         .stderr(Stdio::null());
     let hub = Hub::run(&mut command);
