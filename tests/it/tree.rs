@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use actors::{
-    alarm::Position,
+    alarm::{Position, Refusal, Write},
     archive::ArchiveMessage,
     hub::{Answer, HubMessage, Opening},
     tree::{Actors, TreeActor, TreeArguments, TreeMessage},
 };
-use ractor::{Actor, rpc::CallResult};
+use ractor::{Actor, concurrency::oneshot, rpc::CallResult};
 use tokio::{sync::watch, time::Instant};
 
 use crate::world::{Client, Database, FEED, SETTINGS, World, ask, opening};
@@ -148,9 +148,31 @@ async fn a_job_of_the_archive_that_panics_fails_alone_and_both_lanes_go_on() {
     tree.world.send_modify(|world| world.panics = Some("history"));
     assert!(!matches!(archive.call(history, None).await, Ok(CallResult::Success(_))));
     assert!(ask(&archive, history).await.is_ok());
-    let clear = |reply| ArchiveMessage::Write(actors::alarm::Write::Clear("1".to_owned()), reply);
+    let clear = |reply| ArchiveMessage::Write(Write::Clear("1".to_owned()), reply);
     tree.world.send_modify(|world| world.panics = Some("write"));
     assert!(!matches!(archive.call(clear, None).await, Ok(CallResult::Success(_))));
     assert!(ask(&archive, clear).await.is_ok());
     assert_eq!(tree.actors.borrow().restarts, 0);
+}
+
+#[tokio::test]
+async fn writes_that_wait_for_a_slow_disk_are_one_transaction_and_what_is_too_much_is_sent_away_at_once() {
+    let tree = Tree::start().await;
+    let archive = tree.actors.borrow().archive.clone();
+    tree.world.send_modify(|world| world.slow = true);
+    let write = || {
+        let (reply, answer) = oneshot();
+        archive.cast(ArchiveMessage::Write(Write::Clear("1".to_owned()), reply.into())).unwrap();
+        answer
+    };
+    let first = write();
+    tree.world.subscribe().wait_for(|world| world.cleared == [1]).await.unwrap();
+    let waiting: Vec<_> = (0..4_096).map(|_| write()).collect();
+    assert!(matches!(write().await, Ok(Err(Refusal::Busy))), "answered though the disk is slow");
+    tree.world.send_modify(|world| world.slow = false);
+    assert!(matches!(first.await, Ok(Ok(_))));
+    for answer in waiting {
+        assert!(matches!(answer.await, Ok(Ok(_))));
+    }
+    assert_eq!(tree.world.borrow().cleared, [1, 4_096]);
 }

@@ -27,11 +27,23 @@ pub struct World {
     pub fault: Option<Fault>,
     /// The method that panics when it is called next, and not again.
     pub panics: Option<&'static str>,
+    /// Whether writes have to wait, as for a slow disk.
+    pub slow: bool,
+    /// How many alarms each transaction cleared.
+    pub cleared: Vec<usize>,
 }
 
 impl World {
     pub fn new() -> watch::Sender<Self> {
-        watch::channel(Self { ledger: Ledger::default(), page: 1_000, fault: None, panics: None }).0
+        watch::channel(Self {
+            ledger: Ledger::default(),
+            page: 1_000,
+            fault: None,
+            panics: None,
+            slow: false,
+            cleared: Vec::new(),
+        })
+        .0
     }
 }
 
@@ -93,6 +105,12 @@ impl Archive for Database {
     }
 
     fn write(&mut self, writes: Vec<Write>) -> Vec<Result<Written, Refusal>> {
+        let cleared = writes.iter().filter(|write| matches!(write, Write::Clear(_))).count();
+        if cleared > 0 {
+            self.0.send_modify(|world| world.cleared.push(cleared));
+            let quick = async { self.0.subscribe().wait_for(|world| !world.slow).await.map(|_| ()) };
+            tokio::runtime::Handle::current().block_on(quick).expect("the world does not end");
+        }
         let written = self.enter("write").map(|world| Position { feed: world.ledger.feed, seq: world.ledger.head() });
         writes.iter().map(|_| written.clone().map(Written::Done).map_err(Refusal::Failed)).collect()
     }
