@@ -1,6 +1,8 @@
 // Pages that use the browser's own EventSource, without any code of ours.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import { BROWSERS, Hub, Way, launch, open, until } from "./harness.mjs";
 
@@ -61,6 +63,45 @@ for (const name of BROWSERS) {
       await hub.sendNumber(4);
       await got(newer, ["Alarm 4"]);
       await Promise.all([away.close(), newer.close()]);
+    });
+
+    test("a page of another site cannot touch the stream, whatever it asks with", async () => {
+      const page = await tab(browser, way);
+      const site = http.createServer((_, response) => response.end("<!doctype html><title>Another site</title>"));
+      await once(site.listen(0, "localhost"), "listening");
+      try {
+        const foreign = await open(browser, `http://localhost:${site.address().port}/`);
+        const ends = await foreign.evaluate(async (stream) => {
+          const load = (name, attributes) =>
+            new Promise((resolve) => {
+              const element = Object.assign(document.createElement(name), attributes);
+              element.onload = () => resolve("loaded");
+              element.onerror = () => resolve("refused");
+              document.head.append(element);
+            });
+          const source = new Promise((resolve) => {
+            const source = new EventSource(stream);
+            source.onopen = () => resolve("opened");
+            source.onerror = () => resolve("refused");
+          });
+          // Opaque: what came of it cannot be read, only that it ended.
+          const fetched = fetch(stream, { mode: "no-cors" }).then((answer) => answer.type, () => "refused");
+          return Promise.all([
+            load("img", { src: stream }),
+            load("link", { rel: "stylesheet", href: stream }),
+            load("script", { src: stream }),
+            source,
+            fetched.then((type) => (type === "opaque" ? "refused" : type)),
+          ]);
+        }, `${way.url}/connection/tiaz`);
+        assert.deepEqual(ends, Array(5).fill("refused"));
+        await hub.sendNumber(5);
+        await got(page, ["Alarm 5"]);
+        assert.equal(await page.evaluate(() => window.source.readyState), 1);
+        await Promise.all([page.close(), foreign.close()]);
+      } finally {
+        site.close();
+      }
     });
   });
 }
