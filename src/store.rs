@@ -126,7 +126,14 @@ fn failure(cause: &rusqlite::Error) -> Failure {
         Some(ErrorCode::ReadOnly) => Fault::ReadOnly,
         _ => Fault::Other,
     };
-    Failure { fault, cause: cause.to_string() }
+    let cause = match fault {
+        // As SQLite says it, nobody sees that the directory matters as well.
+        Fault::Missing | Fault::ReadOnly => {
+            format!("{cause}: the hub has to write to the database's file and to the directory that it lies in")
+        }
+        _ => cause.to_string(),
+    };
+    Failure { fault, cause }
 }
 
 impl Store {

@@ -288,6 +288,20 @@ fn a_long_transaction_of_another_program_keeps_nobody_from_reading() {
 }
 
 #[test]
+fn a_database_that_may_only_be_read_is_refused_with_what_the_hub_needs() {
+    let directory = TempDir::new().unwrap();
+    make(directory.path(), "alarms.db", "");
+    let start = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" && exec \"$2\" --db \"$1/alarms.db\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", start, "sh"]);
+    command.arg(directory.path()).arg(env!("CARGO_BIN_EXE_alarm-hub")).env("ALARM_HUB_LISTEN", "127.0.0.1:0");
+    let ended = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("has to write to the database's file and to the directory"), "{said}");
+}
+
+#[test]
 fn a_full_disk_refuses_what_is_published_and_the_feed_goes_on() {
     let directory = TempDir::new().unwrap();
     // A small disk of the hub's own, that ends with it.
