@@ -354,3 +354,22 @@ async fn the_last_of_many_languages_within_a_second_wins_and_no_alarm_is_lost_or
     assert_eq!(came.last().unwrap(), "alarm 99-ko-x");
     assert_eq!(ask(&hub.hub, HubMessage::Sessions).await.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_still_there_is_no_news_and_one_that_is_back_is_told_once() {
+    let mut hub = Hub::start(SETTINGS).await;
+    let mut client = hub.open("tiaz", "ko").await;
+    assert_eq!(client.next().await.unwrap(), "hello");
+    let tell = |hub: &Hub, down_since| hub.hub.cast(HubMessage::Source { down_since }).unwrap();
+    tell(&hub, None); // as a poller does that was started anew
+    hub.ledger.put("1", "ko", "x", None);
+    hub.read().await;
+    assert!(client.next().await.unwrap().starts_with("alarm"), "nothing was said of the database");
+    for down_since in [Some(std::time::SystemTime::UNIX_EPOCH), None, None] {
+        tell(&hub, down_since);
+    }
+    hub.ledger.put("2", "ko", "x", None);
+    hub.read().await;
+    let told = [client.next().await.unwrap(), client.next().await.unwrap(), client.next().await.unwrap()];
+    assert!(told[2].starts_with("alarm"), "down, up, and no more of it: {told:?}");
+}
