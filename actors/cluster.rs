@@ -5,8 +5,11 @@
 //! No connection waits for it: sessions decide at once, and the register corrects them. What is to be said is told
 //! from the state when it is said, so that what waits is at most one word a user; one exchange is under way at a time.
 
+mod mirror;
+mod questions;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     mem,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,9 +27,11 @@ use crate::{
     claim::Claim,
     exchange::{Ask, Away, Clock, Exchange, Mailbox, Note, Reply},
     hub::{Answer, HubMessage, Opening, Session},
-    register::{Bid, Close, Held, RENEW, SAY_AGAIN, Step, Verdict},
+    register::{Bid, Close, RENEW, SAY_AGAIN, Step, Verdict},
     spread,
 };
+use mirror::Mirror;
+use questions::{OTHERS, Question, Questions};
 
 /// What is asked in one exchange, at most.
 const TOGETHER: usize = 512;
@@ -46,12 +51,6 @@ const ALONE_AFTER: Duration = Duration::from_secs(2);
 /// The pauses between two attempts to reach it, besides [`SAY_AGAIN`].
 const AGAIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
-
-/// How long another hub may take to answer.
-const OTHERS: Duration = Duration::from_millis(1_200);
-
-/// Sessions told in one note, at most.
-const SESSIONS: usize = 256;
 
 /// Makes several hubs behave as one.
 pub struct ClusterActor;
@@ -187,7 +186,6 @@ pub struct ClusterState {
     name: Arc<str>,
     hub: ActorRef<HubMessage>,
     myself: ActorRef<ClusterMessage>,
-    origin: Instant,
     fence: bool,
     feeding: Option<Feeding>,
     exchange: Option<Box<dyn Exchange>>,
@@ -196,79 +194,27 @@ pub struct ClusterState {
     listed: Option<Instant>,
     pause: Duration,
     alone_since: Option<(Instant, bool)>,
-    number: u64,
-    users: HashMap<Arc<str>, User>,
-    /// Users of which something is to be said, in order.
-    words: VecDeque<Arc<str>>,
+    mirror: Mirror,
     /// Everything else that is to be asked.
     asks: VecDeque<(Ask, Asked)>,
-    questions: HashMap<u64, Question>,
+    questions: Questions,
     standing: Standing,
 }
 
-struct User {
-    held: Held,
-    queued: bool,
-    /// When its word was said last.
-    said: Option<Instant>,
-}
-
-/// What other hubs were asked.
-enum Question {
-    Kick(RpcReplyPort<bool>),
-    Sessions { reply: RpcReplyPort<Vec<Session>>, found: Vec<Session>, missing: usize },
-    Session(RpcReplyPort<Option<Session>>),
-}
-
 impl ClusterState {
-    fn began(&mut self, user: Arc<str>, held: Held) {
-        match self.users.get_mut(&user) {
-            Some(before) => before.held.replace(held),
-            None => {
-                self.users.insert(user.clone(), User { held, queued: false, said: None });
-            }
-        }
-        self.speak(user);
-    }
-
-    fn ended(&mut self, user: Arc<str>, conn: Option<Uuid>) {
-        let Some(known) = self.users.get_mut(&user) else { return };
-        if known.held.close(conn.unwrap_or(known.held.conn)) {
-            self.speak(user);
-        }
-    }
-
-    fn revoked(&mut self, user: Arc<str>, claim: Claim) {
-        if let Some(known) = self.users.get_mut(&user) {
-            known.held.revoke(claim);
-            self.speak(user);
-        }
-    }
-
-    /// Something is to be said of this user.
-    fn speak(&mut self, user: Arc<str>) {
-        if let Some(known) = self.users.get_mut(&user)
-            && !known.queued
-        {
-            known.queued = true;
-            self.words.push_back(user);
-            self.go_on();
-        }
-    }
-
     fn ask(&mut self, ask: Ask, asked: Asked) {
         if self.clock.is_some() && self.asks.len() < WAITING_MAX {
             self.asks.push_back((ask, asked));
-            return self.go_on();
+        } else {
+            self.unasked(asked);
         }
-        self.unasked(asked);
     }
 
     /// What becomes of a question that cannot be asked.
     fn unasked(&mut self, asked: Asked) {
         match asked {
             Asked::Judge(opening, reply) => self.judged(opening, false, None, reply),
-            Asked::Note(Some(question)) | Asked::Hubs(question) => self.answer(question),
+            Asked::Note(Some(question)) | Asked::Hubs(question) => self.questions.answer(question),
             Asked::Origins(reply) => {
                 let _ = reply.send(Vec::new()); // whoever asked may have given up
             }
@@ -280,7 +226,7 @@ impl ClusterState {
     fn go_on(&mut self) {
         let Some(clock) = self.clock else { return };
         let compare = self.compared.elapsed() >= COMPARE;
-        if !compare && self.words.is_empty() && self.asks.is_empty() {
+        if !compare && self.mirror.waiting() == 0 && self.asks.is_empty() {
             return;
         }
         let Some(mut exchange) = self.exchange.take() else { return };
@@ -290,13 +236,8 @@ impl ClusterState {
         }
         let (mut asks, mut asked) = (Vec::new(), Vec::new());
         while asks.len() < TOGETHER
-            && let Some(user) = self.words.pop_front()
+            && let Some((user, step, bid)) = self.mirror.word(&clock)
         {
-            let Some(known) = self.users.get_mut(&user) else { continue };
-            self.number += 1;
-            (known.queued, known.said) = (false, Some(Instant::now()));
-            let origin = self.origin;
-            let (step, bid) = known.held.ask(&self.name, self.number, |arrived| clock.shared(origin + arrived));
             asks.push(Ask::Bid(user.clone(), step, bid.clone()));
             asked.push(Asked::Bid(user, step, bid));
         }
@@ -339,7 +280,6 @@ impl ClusterState {
                 }
             }
         }
-        self.go_on();
     }
 
     fn compared(&mut self, clock: Clock) {
@@ -352,18 +292,14 @@ impl ClusterState {
         if let Some((since, _)) = self.standing.away.take() {
             self.standing.reconnects += 1;
             let seconds = since.elapsed().unwrap_or_default().as_secs_f32();
-            info!(seconds, users = self.users.len(), "redis is there again");
+            info!(seconds, users = self.mirror.users(), "redis is there again");
         } else {
             info!(hub = &*self.name, "redis is there");
         }
         if let Some((_, true)) = self.alone_since.take() {
             let _ = self.hub.cast(HubMessage::Alone { since: None, fence: false }); // as above
         }
-        // It may have forgotten everything, or never have heard: all say again what they have.
-        let users: Vec<Arc<str>> = self.users.keys().cloned().collect();
-        for user in users {
-            self.speak(user);
-        }
+        self.mirror.speak_of_all();
     }
 
     fn away(&mut self, away: Away) {
@@ -394,19 +330,14 @@ impl ClusterState {
                 let _ = reply.send(origins); // whoever asked may have given up
             }
             (Asked::Hubs(question), Reply::Hubs(hubs)) => self.ask_hubs(question, hubs),
-            (Asked::Note(Some(question)), Reply::Posted(false)) => self.answer(question),
+            (Asked::Note(Some(question)), Reply::Posted(false)) => self.questions.answer(question),
             (Asked::Note(_), Reply::Posted(_) | Reply::Hubs(_)) => {}
             (asked, _) => self.unasked(asked),
         }
     }
 
     fn heard(&mut self, user: Arc<str>, step: Step, bid: &Bid, verdict: Verdict) {
-        let Some(known) = self.users.get_mut(&user) else { return };
-        let closed = known.held.answered(bid, verdict);
-        if closed.is_some() || known.held.is_done(step) {
-            self.users.remove(&user);
-        }
-        if let Some(Close::Superseded(conn, by)) = closed {
+        if let Some(Close::Superseded(conn, by)) = self.mirror.heard(&user, step, bid, verdict) {
             self.standing.conflicts += 1;
             let _ = self.hub.cast(HubMessage::Superseded { user, conn, by }); // without a hub there is no connection
         }
@@ -433,19 +364,11 @@ impl ClusterState {
         if self.clock.is_none() {
             return;
         }
-        let due = |known: &User| known.said.is_none_or(|said| said.elapsed() >= spread(RENEW.mul_f32(0.8), RENEW));
-        let users: Vec<Arc<str>> =
-            self.users.iter().filter(|(_, known)| due(known)).map(|(user, _)| user.clone()).collect();
-        for user in users {
-            self.speak(user);
-        }
-        self.go_on();
+        self.mirror.renew();
     }
 
     fn question(&mut self, question: Question) -> u64 {
-        // A random number: a late answer to an earlier start is no answer to this one.
-        let number = u64::try_from(Uuid::new_v4().as_u128() >> 64).unwrap_or(0);
-        self.questions.insert(number, question);
+        let number = self.questions.ask(question);
         self.later(OTHERS, ClusterMessage::Overdue(number));
         number
     }
@@ -463,115 +386,36 @@ impl ClusterState {
     }
 
     fn sessions(&mut self, reply: RpcReplyPort<Vec<Session>>) {
-        let question = self.question(Question::Sessions { reply, found: Vec::new(), missing: 1 });
-        let (hub, myself) = (self.hub.clone(), self.myself.clone());
-        tokio::spawn(async move {
-            let here = match hub.call(HubMessage::Sessions, Some(OTHERS)).await {
-                Ok(CallResult::Success(sessions)) => sessions,
-                _ => Vec::new(),
-            };
-            let _ = myself.cast(ClusterMessage::Here(question, here)); // one that ended answers nothing
-        });
+        let question = self.question(Question::sessions(reply));
+        tokio::spawn(questions::here(self.hub.clone(), self.myself.clone(), question));
         self.ask(Ask::Hubs, Asked::Hubs(question));
     }
 
     fn ask_hubs(&mut self, question: u64, hubs: Vec<Arc<str>>) {
         let others: Vec<Arc<str>> = hubs.into_iter().filter(|hub| *hub != self.name).collect();
-        if let Some(Question::Sessions { missing, .. }) = self.questions.get_mut(&question) {
-            *missing += others.len();
-        }
+        self.questions.expect(question, others.len());
         for hub in others {
             let note = Note::Describe { user: None, question, from: self.name.clone() };
             self.ask(Ask::Post(hub, note), Asked::Note(None));
         }
     }
 
-    /// Part of an answer: sessions, and whether these are the last of one hub.
-    fn found(&mut self, question: u64, sessions: Vec<Session>, last: bool) {
-        match self.questions.get_mut(&question) {
-            Some(Question::Sessions { found, missing, .. }) => {
-                found.extend(sessions);
-                *missing -= usize::from(last);
-                if *missing == 0 {
-                    self.answer(question);
-                }
-            }
-            Some(Question::Session(_)) => {
-                if let Some(Question::Session(reply)) = self.questions.remove(&question) {
-                    let _ = reply.send(sessions.into_iter().next()); // whoever asked may have given up
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Answers with what is known: all has come, or nothing more will.
-    fn answer(&mut self, question: u64) {
-        match self.questions.remove(&question) {
-            Some(Question::Kick(reply)) => {
-                let _ = reply.send(false); // whoever asked may have given up
-            }
-            Some(Question::Sessions { reply, mut found, .. }) => {
-                found.sort_unstable_by(|a, b| (&a.user, a.conn).cmp(&(&b.user, b.conn)));
-                let _ = reply.send(found); // as above
-            }
-            Some(Question::Session(reply)) => {
-                let _ = reply.send(None); // as above
-            }
-            None => {}
-        }
-    }
-
     fn note(&mut self, note: Note) {
         match note {
-            Note::Look(user) => self.speak(user),
+            Note::Look(user) => self.mirror.speak(user),
             Note::Acknowledged { user, id, acknowledged } => {
                 let told = HubMessage::Acknowledged { user, id, acknowledged };
                 let _ = self.hub.cast(told); // without a hub there is no connection
             }
             Note::Kick { user, question, from } => {
-                let (hub, myself) = (self.hub.clone(), self.myself.clone());
-                tokio::spawn(async move {
-                    let kicked = hub.call(|reply| HubMessage::Kick(user.clone(), reply), Some(OTHERS)).await;
-                    // What the session told the hub of it has passed when the hub answers this: all hubs know by then
-                    // that the claim is worth nothing.
-                    let _ = hub.call(|reply| HubMessage::Session(user, reply), Some(OTHERS)).await;
-                    let done = matches!(kicked, Ok(CallResult::Success(true)));
-                    let _ = myself.cast(ClusterMessage::Tell(from, Note::Kicked { question, done })); // one that ended tells nothing
-                });
+                tokio::spawn(questions::kick(self.hub.clone(), self.myself.clone(), user, question, from));
             }
-            Note::Kicked { question, done } => {
-                if let Some(Question::Kick(reply)) = self.questions.remove(&question) {
-                    let _ = reply.send(done); // whoever asked may have given up
-                }
+            Note::Kicked { question, done } => self.questions.kicked(question, done),
+            Note::Describe { user, question, from } => {
+                tokio::spawn(questions::describe(self.hub.clone(), self.myself.clone(), user, question, from));
             }
-            Note::Describe { user, question, from } => self.describe(user, question, from),
-            Note::Sessions { question, sessions, last } => self.found(question, sessions, last),
+            Note::Sessions { question, sessions, last } => self.questions.found(question, sessions, last),
         }
-    }
-
-    fn describe(&self, user: Option<Arc<str>>, question: u64, from: Arc<str>) {
-        let (hub, myself) = (self.hub.clone(), self.myself.clone());
-        tokio::spawn(async move {
-            let sessions = match user {
-                None => hub.call(HubMessage::Sessions, Some(OTHERS)).await,
-                Some(user) => {
-                    let session = hub.call(|reply| HubMessage::Session(user, reply), Some(OTHERS)).await;
-                    session.map(|session| session.map(|session| session.into_iter().collect()))
-                }
-            };
-            let Ok(CallResult::Success(sessions)) = sessions else { return };
-            let mut parts = sessions.chunks(SESSIONS).peekable();
-            if parts.peek().is_none() {
-                let none = Note::Sessions { question, sessions: Vec::new(), last: true };
-                let _ = myself.cast(ClusterMessage::Tell(from, none)); // one that ended tells nothing
-                return;
-            }
-            while let Some(part) = parts.next() {
-                let part = Note::Sessions { question, sessions: part.to_vec(), last: parts.peek().is_none() };
-                let _ = myself.cast(ClusterMessage::Tell(from.clone(), part)); // as above
-            }
-        });
     }
 
     /// To whoever a note is for: a hub, if it answers that hub's question, else the one that serves the user.
@@ -628,10 +472,10 @@ impl Actor for ClusterActor {
     ) -> Result<ClusterState, ActorProcessingErr> {
         let ClusterArguments { name, exchange, mailbox, hub, fence, feeding } = arguments;
         let mut state = ClusterState {
+            mirror: Mirror::new(name.clone()),
             name,
             hub,
             myself: myself.clone(),
-            origin: Instant::now(),
             fence,
             feeding,
             exchange: None,
@@ -640,11 +484,8 @@ impl Actor for ClusterActor {
             listed: None,
             pause: AGAIN,
             alone_since: None,
-            number: 0,
-            users: HashMap::new(),
-            words: VecDeque::new(),
             asks: VecDeque::new(),
-            questions: HashMap::new(),
+            questions: Questions::default(),
             standing: Standing::default(),
         };
         state.compare(exchange);
@@ -661,12 +502,9 @@ impl Actor for ClusterActor {
         state: &mut ClusterState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ClusterMessage::Began { user, conn, claim, fresh } => {
-                let arrived = state.origin.elapsed();
-                state.began(user, Held::new(conn, claim, fresh, arrived));
-            }
-            ClusterMessage::Ended(user, conn) => state.ended(user, conn),
-            ClusterMessage::Revoked(user, claim) => state.revoked(user, claim),
+            ClusterMessage::Began { user, conn, claim, fresh } => state.mirror.began(user, conn, claim, fresh),
+            ClusterMessage::Ended(user, conn) => state.mirror.ended(user, conn),
+            ClusterMessage::Revoked(user, claim) => state.mirror.revoked(user, claim),
             ClusterMessage::Judge(opening, reply) => {
                 let user = opening.user.clone();
                 state.ask(Ask::Look(user), Asked::Judge(opening, reply));
@@ -684,7 +522,7 @@ impl Actor for ClusterActor {
             ClusterMessage::Origins(reply) => state.ask(Ask::Origins, Asked::Origins(reply)),
             ClusterMessage::Standing(reply) => {
                 state.standing.fed = state.feeding.as_ref().map(|feeding| feeding.fed.borrow().clone());
-                state.standing.waiting = state.words.len() as u64;
+                state.standing.waiting = state.mirror.waiting() as u64;
                 let _ = reply.send(state.standing.clone()); // whoever asked may have given up
             }
             ClusterMessage::Exchanged(exchanged) => state.exchanged(exchanged),
@@ -698,9 +536,10 @@ impl Actor for ClusterActor {
                     state.compare(exchange);
                 }
             }
-            ClusterMessage::Overdue(question) => state.answer(question),
-            ClusterMessage::Here(question, sessions) => state.found(question, sessions, true),
+            ClusterMessage::Overdue(question) => state.questions.answer(question),
+            ClusterMessage::Here(question, sessions) => state.questions.found(question, sessions, true),
         }
+        state.go_on();
         Ok(())
     }
 }
