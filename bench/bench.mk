@@ -7,5 +7,11 @@ bench: $(NCHAN)
 	cargo build --release -p alarm-hub -p alarm-hub-bench
 	taskset -c 1 target/release/alarm-hub-bench run $(if $(QUICK),--quick) $(ONLY:%=--only %)
 
+# Two hubs on a Redis of their own: takeovers, alarms and connects over it, each figure beside its goal.
+.PHONY: bench-cluster
+bench-cluster:
+	cargo build --release -p alarm-hub -p alarm-hub-bench
+	taskset -c 1 target/release/alarm-hub-bench cluster $(if $(QUICK),--quick) $(ONLY:%=--only %)
+
 $(NCHAN):
 	apt-get install -y nginx libnginx-mod-nchan valgrind

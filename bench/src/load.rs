@@ -65,7 +65,12 @@ impl Load {
 
     /// Connects and sends this request.
     pub fn open(&mut self, request: &str) -> Outcome<usize> {
-        let mut socket = Blocking::connect(self.address)?;
+        self.open_at(self.address, request)
+    }
+
+    /// Connects to another server and sends this request.
+    pub fn open_at(&mut self, address: SocketAddr, request: &str) -> Outcome<usize> {
+        let mut socket = Blocking::connect(address)?;
         socket.set_nodelay(true)?;
         // Closed by a reset: a million of them must not wait for their last packets.
         socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;

@@ -1,5 +1,6 @@
 //! `alarm-hub-bench`: how fast and how large the hub is, side by side with Nchan and with a bare broadcaster.
 
+mod cluster;
 mod floor;
 mod load;
 mod report;
@@ -18,6 +19,8 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 enum Command {
     /// Run the scenarios, print the table and draw the chart.
     Run(Run),
+    /// Measure two hubs on a Redis of their own, against the goals.
+    Cluster(Run),
     /// Serve as the floor: one thread, one write a client, encoded before.
     Floor {
         /// Where to listen.
@@ -51,6 +54,7 @@ pub struct Run {
 fn main() -> Outcome<()> {
     match Command::parse() {
         Command::Floor { address } => floor::serve(address)?,
+        Command::Cluster(run) => cluster::run(&run)?,
         Command::Run(run) => scenario::run(&run)?,
     }
     Ok(())

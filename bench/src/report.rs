@@ -134,7 +134,7 @@ impl Report {
 }
 
 /// What it was measured on and with.
-fn machine() -> String {
+pub fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let said = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output();

@@ -412,7 +412,7 @@ fn idle(server: &mut Server, load: &mut Load, time: Duration) -> Outcome<f64> {
     Ok((server.cpu() - before).as_secs_f64() / begun.elapsed().as_secs_f64())
 }
 
-fn quantile(values: &mut [f64], share: f64) -> f64 {
+pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);
     values.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)

@@ -232,14 +232,7 @@ impl Server {
     /// CPU time until now, user and system, of all its processes and threads.
     pub fn cpu(&mut self) -> Duration {
         for process in self.processes() {
-            let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { continue };
-            for task in tasks.flatten() {
-                let spent = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-                if let Some(spent) = spent.split(' ').next().and_then(|spent| spent.parse().ok()) {
-                    // A thread that ended keeps what it was last seen to have spent.
-                    self.spent.insert(task.path().display().to_string(), spent);
-                }
-            }
+            spent(process, &mut self.spent);
         }
         Duration::from_nanos(self.spent.values().sum())
     }
@@ -266,6 +259,18 @@ impl Server {
         self.process.wait()?;
         let empty = tempfile::tempdir()?;
         Ok(std::mem::replace(&mut self.directory, empty))
+    }
+}
+
+/// Notes the CPU time of each thread of a process, in nanoseconds. One that ended keeps what it was last seen to have
+/// spent.
+pub fn spent(process: u32, threads: &mut HashMap<String, u64>) {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return };
+    for task in tasks.flatten() {
+        let spent = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        if let Some(spent) = spent.split(' ').next().and_then(|spent| spent.parse().ok()) {
+            threads.insert(task.path().display().to_string(), spent);
+        }
     }
 }
 
