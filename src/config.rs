@@ -10,7 +10,7 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, mem, net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use actors::language::{Aliases, Tag};
 use ipnet::IpNet;
@@ -155,7 +155,20 @@ pub struct Config {
 }
 
 /// Settings that are taken over while the hub runs. (What lies in a file that a setting names is read again as well.)
-const RELOADED: &[&str] = &["default-lang", "host", "cors-origin", "frame-ancestors", "log"];
+const RELOADED: &[&str] = &[
+    "lang-alias",
+    "default-lang",
+    "host",
+    "max-connections",
+    "max-per-address",
+    "rate",
+    "cors-origin",
+    "frame-ancestors",
+    "log",
+];
+
+/// Those that are taken over as long as `auth` is what it was: they belong together.
+const RELOADED_WITH_AUTH: &[&str] = &["jwt-key-file", "trusted-proxy", "proxy-user-header", "proxy-scope-header"];
 
 /// What came of reading the settings again.
 #[derive(Clone, Debug)]
@@ -309,18 +322,30 @@ impl Config {
     pub fn renewed(&self, read: Self) -> Renewed {
         let mut said = self.said.clone();
         let (mut changed, mut restart) = (Vec::new(), Vec::new());
+        let same_auth = mem::discriminant(&self.auth) == mem::discriminant(&read.auth);
+        let is_taken = |name| RELOADED.contains(&name) || (same_auth && RELOADED_WITH_AUTH.contains(&name));
         for ((setting, given), (_, now)) in said.iter_mut().zip(&read.said) {
             if given.values != now.values {
-                let names = if RELOADED.contains(&setting.name) { &mut changed } else { &mut restart };
+                let names = if is_taken(setting.name) { &mut changed } else { &mut restart };
                 names.push(setting.name);
             }
-            if RELOADED.contains(&setting.name) {
+            if is_taken(setting.name) {
                 *given = now.clone();
             }
         }
+        let (auth, trusted_proxies) = match same_auth {
+            true => (read.auth, read.trusted_proxies),
+            false => (self.auth.clone(), self.trusted_proxies.clone()),
+        };
         let config = Self {
+            aliases: read.aliases,
             default_languages: read.default_languages,
             hosts: read.hosts,
+            max_connections: read.max_connections,
+            max_per_address: read.max_per_address,
+            rate: read.rate,
+            auth,
+            trusted_proxies,
             cors_origins: read.cors_origins,
             frame_ancestors: read.frame_ancestors,
             log: read.log,

@@ -18,11 +18,13 @@ use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use actors::{
     hub::{HubMessage, Settings},
+    language::Aliases,
     poller::{Health, PollerMessage},
     tree::{TreeActor, TreeArguments, TreeMessage},
 };
 use hyper_util::service::TowerToHyperService;
 use ractor::{Actor, ActorRef, rpc::CallResult};
+use tokio::sync;
 
 pub use config::Config;
 use server::{Limits, Server, tls::Certificate};
@@ -37,7 +39,8 @@ pub struct Hub {
     metrics: Option<(SocketAddr, Server)>,
     drain: Duration,
     root: ActorRef<TreeMessage>,
-    api: tokio::sync::watch::Sender<http::Api>,
+    aliases: sync::watch::Sender<Aliases>,
+    api: sync::watch::Sender<http::Api>,
     server: Server,
     certificate: Option<Certificate>,
 }
@@ -49,17 +52,19 @@ impl Hub {
     /// A key that cannot be used, a table that cannot be adopted, an address that cannot be listened on.
     pub async fn start(config: Config) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let authority = auth::Authority::new(&config)?;
-        let (advertise, advertised) = tokio::sync::watch::channel(None);
-        let arguments = arguments(&config, advertised)?;
+        let (advertise, advertised) = sync::watch::channel(None);
+        let aliases = sync::watch::Sender::new(config.aliases.clone());
+        let arguments = arguments(&config, &aliases, advertised)?;
         let (root, _) = Actor::spawn(None, TreeActor, arguments).await?;
         let actors = ractor::call!(root, TreeMessage::Actors)?;
         if !config.is_edge() {
             tokio::spawn(watch::wake_on_writes(config.db.clone(), actors.clone()));
         }
         wait_until_read(&actors.borrow().poller.clone()).await;
-        let api = tokio::sync::watch::Sender::new(http::Api::new(&config, authority, actors));
+        let api = sync::watch::Sender::new(http::Api::new(&config, authority, actors));
         let advertised = config.redis.as_ref().and_then(|redis| redis.advertise.clone());
         let secure = config.tls.is_some();
+        let limits = limits(&config);
         let certificate = config.tls.map(Certificate::follow).transpose()?;
         let mut addresses = Vec::with_capacity(config.listen.len());
         let mut listeners = Vec::with_capacity(config.listen.len());
@@ -72,24 +77,17 @@ impl Hub {
         // By its number a hub with TLS is not known, and "every address" is none.
         let reached = addresses.iter().find(|address| !secure && !address.ip().is_unspecified());
         advertise.send_replace(advertised.or_else(|| reached.map(|address| format!("http://{address}"))));
-        let limits = Limits {
-            connections: config.max_connections as usize,
-            per_address: config.max_per_address as usize,
-            rate: config.rate,
-            exempt: config.trusted_proxies,
-            times: config.times,
-        };
         let mut metrics = None;
         if let Some(address) = config.metrics_listen {
             let listener = server::listen(address, config.times)
                 .map_err(|cause| format!("listen on {address} for metrics: {cause}"))?;
-            let (address, limits) = (listener.local_addr()?, Limits { connections: SCRAPERS, ..limits.clone() });
+            let (address, limits) = (listener.local_addr()?, for_scrapers(limits.clone()));
             let service = TowerToHyperService::new(warp::service(http::health::counted_alone(api.subscribe())));
             metrics = Some((address, Server::start(vec![listener], None, service, limits)));
         }
         let service = TowerToHyperService::new(warp::service(http::routes(api.subscribe())));
         let server = Server::start(listeners, certificate.as_ref(), service, limits);
-        Ok(Self { addresses, metrics, drain: config.drain, root, api, server, certificate })
+        Ok(Self { addresses, metrics, drain: config.drain, root, aliases, api, server, certificate })
     }
 
     /// Where it listens, in the order of the settings.
@@ -112,7 +110,13 @@ impl Hub {
             certificate.reread()?;
         }
         let actors = self.api.borrow().actors.clone();
+        self.aliases.send_replace(config.aliases.clone());
         self.api.send_replace(http::Api::new(config, authority, actors));
+        let limits = limits(config);
+        if let Some((_, server)) = &self.metrics {
+            server.limit(for_scrapers(limits.clone()));
+        }
+        self.server.limit(limits);
         Ok(())
     }
 
@@ -140,10 +144,26 @@ impl Hub {
     }
 }
 
+/// How much the hub and one address may have.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        connections: config.max_connections as usize,
+        per_address: config.max_per_address as usize,
+        rate: config.rate,
+        exempt: config.trusted_proxies.clone(),
+        times: config.times,
+    }
+}
+
+fn for_scrapers(limits: Limits) -> Limits {
+    Limits { connections: SCRAPERS, ..limits }
+}
+
 /// What the actors work on: the database, or what other hubs tell.
 fn arguments(
     config: &Config,
-    advertised: tokio::sync::watch::Receiver<Option<String>>,
+    aliases: &sync::watch::Sender<Aliases>,
+    advertised: sync::watch::Receiver<Option<String>>,
 ) -> Result<TreeArguments, Box<dyn Error + Send + Sync>> {
     let settings = Settings { queue: config.queue, heartbeat: config.heartbeat, settle: config.settle };
     let interval = config.poll_interval;
@@ -163,9 +183,12 @@ fn arguments(
     // Adopts the table, or says at once why that cannot be done; from now on a missing file is never made.
     actors::alarm::Source::open(&mut Store::new(options.clone()))?;
     let options = Options { make: Make::Nothing, ..options };
-    let kept = options.clone();
-    let source: actors::tree::OpenSource = Arc::new(move || Box::new(Store::new(options.clone())));
-    let archive: actors::archive::OpenArchive = Arc::new(move || Box::new(Store::new(kept.clone())));
+    let (kept, meant) = (options.clone(), aliases.subscribe());
+    let source: actors::tree::OpenSource =
+        Arc::new(move || Box::new(Store::new(options.clone()).with_aliases_of(meant.clone())));
+    let meant = aliases.subscribe();
+    let archive: actors::archive::OpenArchive =
+        Arc::new(move || Box::new(Store::new(kept.clone()).with_aliases_of(meant.clone())));
     #[cfg(feature = "redis")]
     if let Some(redis) = &config.redis {
         let redis::Member { source, archive, cluster } = redis::origin(redis, source, archive, advertised)?;

@@ -123,6 +123,7 @@ impl Excess {
 /// A server that runs; dropped, it cuts all connections.
 pub struct Server {
     stop: oneshot::Sender<()>,
+    limits: watch::Sender<Limits>,
     task: JoinSet<()>,
 }
 
@@ -144,14 +145,21 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
         let tls = certificate.map(Certificate::current);
-        task.spawn(accept(listeners, tls, service, limits, stopped));
-        Self { stop, task }
+        let limits = watch::Sender::new(limits);
+        task.spawn(accept(listeners, tls, service, limits.subscribe(), stopped));
+        Self { stop, limits, task }
+    }
+
+    /// Goes by these limits from now on. No connection that is there is ended, and who is exempt stays so as long as
+    /// it is connected; the times are those of the start.
+    pub fn limit(&self, limits: Limits) {
+        self.limits.send_replace(limits);
     }
 
     /// Accepts no more from now on and ends every connection that carries nothing; completes when the last one is
     /// gone. Dropped before that, it cuts those that are left.
     pub fn stop(self) -> impl Future<Output = ()> {
-        let Self { stop, mut task } = self;
+        let Self { stop, mut task, .. } = self;
         let _ = stop.send(()); // a task that ended accepts nothing
         async move { while task.join_next().await.is_some() {} }
     }
@@ -175,7 +183,7 @@ async fn accept<S, B>(
     listeners: Vec<TcpListener>,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     service: S,
-    limits: Limits,
+    mut limits: watch::Receiver<Limits>,
     mut stopped: oneshot::Receiver<()>,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -183,14 +191,22 @@ async fn accept<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (room, reserve) = room(limits.connections);
-    let mut seats = Seats::new(room, &limits);
+    let begun = limits.borrow_and_update().clone();
+    let (room, mut reserve) = room(begun.connections);
+    let mut seats = Seats::new(room, &begun);
     let (mut connections, mut excess) = (JoinSet::new(), JoinSet::new());
     let stop = watch::Sender::new(());
     loop {
         let accepted = tokio::select! {
             biased;
             _ = &mut stopped => break,
+            Ok(()) = limits.changed() => {
+                let limits = limits.borrow_and_update().clone();
+                let (room, spare) = self::room(limits.connections);
+                reserve = spare;
+                seats.renew(room, &limits);
+                continue;
+            }
             Some(_) = connections.join_next() => continue,
             Some(_) = excess.join_next() => continue,
             accepted = poll_fn(|context| poll_accept(&listeners, context)),
@@ -212,7 +228,7 @@ async fn accept<S, B>(
             continue; // an address that wants more than its share even of the reserve is cut without a word
         }
         let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone()));
-        let served = Visitor { peer, seat, times: limits.times }.serve(stream, tls, service.clone(), stop.subscribe());
+        let served = Visitor { peer, seat, times: begun.times }.serve(stream, tls, service.clone(), stop.subscribe());
         let among = if over { &mut excess } else { &mut connections };
         among.spawn(served);
     }

@@ -11,7 +11,7 @@ use actors::{
     language::Aliases,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 mod adopt;
@@ -79,6 +79,8 @@ pub struct Options {
 /// A connection to the database, opened when it is first needed.
 pub struct Store {
     options: Options,
+    /// What tags mean from now on, if that can change.
+    meant: Option<watch::Receiver<Aliases>>,
     paths: Paths,
     open: Option<Opened>,
     /// The files when they were last looked at. Kept when they are gone or cannot be opened.
@@ -142,6 +144,7 @@ impl Store {
         Self {
             paths: Paths::new(&options.path),
             options,
+            meant: None,
             open: None,
             files: None,
             suspect: false,
@@ -157,6 +160,20 @@ impl Store {
     /// Reads so many entries of the log at once, at most: what is told must not depend on it.
     pub fn with_pages_of(self, entries: usize) -> Self {
         Self { page: entries.max(PAGE_MIN), ..self }
+    }
+
+    /// Reads tags as `meant` says, also when that changes: rows that are read from then on.
+    pub fn with_aliases_of(mut self, meant: watch::Receiver<Aliases>) -> Self {
+        self.options.aliases = meant.borrow().clone();
+        Self { meant: Some(meant), ..self }
+    }
+
+    /// Whether tags mean something else since the last time.
+    fn tags_changed(&mut self) -> bool {
+        let changed = self.meant.as_mut().filter(|meant| meant.has_changed().unwrap_or(false));
+        let Some(meant) = changed else { return false };
+        self.options.aliases = meant.borrow_and_update().clone();
+        true
     }
 
     /// Makes sure that what is open is what lies under the path. One of all stores, the poller's, puts aside what a
@@ -248,6 +265,7 @@ impl Store {
 
     /// What is open, checked and adopted.
     fn opened(&mut self) -> Result<&mut Opened, Failure> {
+        self.tags_changed();
         self.check(false)?;
         self.keep_adopted()
     }
@@ -391,6 +409,9 @@ impl Source for Store {
 
     fn look(&mut self, after: Position, round: Option<Round>) -> Result<Look, Failure> {
         self.check(true)?;
+        if self.tags_changed() {
+            self.note_languages()?;
+        }
         let (version, seen) =
             self.read_open(|opened, _| Ok((number(&opened.connection, "PRAGMA data_version")?, opened.version)))?;
         if version == seen && round.is_none() {

@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -33,13 +33,13 @@ pub struct Seats {
     sweep_at: usize,
 }
 
-/// What all seats have in common.
+/// What all seats have in common; the limits change when the settings are read again.
 #[derive(Debug)]
 struct Hall {
-    room: usize,
-    per_address: usize,
+    room: AtomicUsize,
+    per_address: AtomicUsize,
     /// Nanoseconds from one request of an address to the next.
-    interval: u64,
+    interval: AtomicU64,
     start: Instant,
 }
 
@@ -61,14 +61,26 @@ pub struct Seat {
 impl Seats {
     /// `room` seats for who comes within `limits`; loopback is exempt from what is counted per address, too.
     pub fn new(room: usize, limits: &Limits) -> Self {
-        let interval = SECOND / u64::from(limits.rate.max(1));
-        let hall = Hall { room, per_address: limits.per_address, interval, start: Instant::now() };
+        let hall = Hall {
+            room: AtomicUsize::new(room),
+            per_address: AtomicUsize::new(limits.per_address),
+            interval: AtomicU64::new(interval(limits.rate)),
+            start: Instant::now(),
+        };
         Self { hall: Arc::new(hall), addresses: HashMap::new(), exempt: limits.exempt.clone(), sweep_at: FEW }
+    }
+
+    /// Others from now on. Whoever has a seat keeps it, and is exempt if it was.
+    pub fn renew(&mut self, room: usize, limits: &Limits) {
+        self.hall.room.store(room, Ordering::Relaxed);
+        self.hall.per_address.store(limits.per_address, Ordering::Relaxed);
+        self.hall.interval.store(interval(limits.rate), Ordering::Relaxed);
+        self.exempt.clone_from(&limits.exempt);
     }
 
     /// Whether one is free.
     pub fn are_free(&self) -> bool {
-        Arc::strong_count(&self.hall) <= self.hall.room
+        Arc::strong_count(&self.hall) <= self.hall.room()
     }
 
     /// A seat for a connection from there.
@@ -94,6 +106,11 @@ impl Seats {
     }
 }
 
+/// Nanoseconds from one request to the next.
+fn interval(rate: u32) -> u64 {
+    SECOND / u64::from(rate.max(1))
+}
+
 /// Who is behind an address: with IPv6 a customer has at least a whole /64 (RFC 6177 §2).
 fn client(address: IpAddr) -> IpAddr {
     match address {
@@ -103,6 +120,10 @@ fn client(address: IpAddr) -> IpAddr {
 }
 
 impl Hall {
+    fn room(&self) -> usize {
+        self.room.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -113,8 +134,10 @@ impl Seat {
         // The table holds one of each as well.
         let count = |holders: usize| holders - 1;
         match &self.address {
-            Some(address) if count(Arc::strong_count(address)) > self.hall.per_address => Err(Excess::Address),
-            _ if count(Arc::strong_count(&self.hall)) > self.hall.room => Err(Excess::Connections),
+            Some(address) if count(Arc::strong_count(address)) > self.hall.per_address.load(Ordering::Relaxed) => {
+                Err(Excess::Address)
+            }
+            _ if count(Arc::strong_count(&self.hall)) > self.hall.room() => Err(Excess::Connections),
             _ => Ok(self),
         }
     }
@@ -133,7 +156,7 @@ impl Seat {
     /// [`Excess::Rate`].
     pub fn request(&self) -> Result<(), Excess> {
         let Some(address) = &self.address else { return Ok(()) };
-        address.take(self.hall.now(), self.hall.interval).map_err(Excess::Rate)
+        address.take(self.hall.now(), self.hall.interval.load(Ordering::Relaxed)).map_err(Excess::Rate)
     }
 }
 
@@ -184,6 +207,26 @@ mod tests {
         assert_eq!(take("192.0.2.3").unwrap_err(), Excess::Connections);
         drop(first);
         assert!(take("192.0.2.3").is_ok());
+    }
+
+    #[test]
+    fn new_limits_hold_for_whoever_comes_and_for_the_next_request_of_those_who_sit() {
+        let mut seats = seats(2);
+        let mut held = vec![seats.take("192.0.2.1".parse().unwrap()).unwrap()];
+        assert_eq!((0..9).filter(|_| held[0].request().is_ok()).count(), 4);
+        let limits =
+            Limits { connections: 4, per_address: 3, rate: 1_000_000, exempt: vec![], times: Default::default() };
+        seats.renew(4, &limits);
+        let mut take = |address: &str| seats.take(address.parse().unwrap());
+        held.extend(["192.0.2.1", "192.0.2.1", "10.0.0.1"].map(|address| take(address).unwrap()));
+        assert_eq!(take("192.0.2.1").unwrap_err(), Excess::Address);
+        assert_eq!(take("192.0.2.2").unwrap_err(), Excess::Connections);
+        assert!((0..99).all(|_| held[3].request().is_ok()), "the new rate");
+        seats.renew(1, &Limits { rate: 1, ..limits });
+        assert!((0..99).any(|_| held[3].request().is_err()), "10.0.0.1 is exempt no more");
+        assert!(!seats.are_free());
+        held.clear();
+        assert!(seats.are_free(), "nobody was sent away, and nobody is counted twice");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The log, and what SIGHUP does while the hub runs.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{ChildStderr, Command},
 };
@@ -10,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Hub, THREE, write};
+use crate::{Hub, THREE, get, write};
 
 /// A hub that logs in JSON, and its log.
 struct Logged {
@@ -65,6 +66,126 @@ fn a_hangup_changes_the_level_of_the_log_and_the_default_language() {
     logged.hang_up();
     let next = logged.log.next().unwrap().unwrap();
     assert!(next.contains("read the settings again"), "nothing else was logged since: {next}");
+}
+
+#[test]
+fn a_spelling_that_is_given_a_meaning_by_a_hangup_is_read_so_in_the_table_and_in_requests() {
+    let directory = TempDir::new().unwrap();
+    set(directory.path(), "");
+    let mut logged = Logged::start(directory.path());
+    let mut stream = logged.hub.connect("a", "Accept-Language: ja\r\n");
+    assert_eq!(stream.event().0, "hello");
+    let insert = |id: &str| {
+        let values = format!("('{id}', 'nihongo', 'こんにちは'), ('{id}', 'en', 'hello')");
+        write(directory.path(), &format!("INSERT INTO alarm (id, lang, message) VALUES {values}"));
+    };
+    insert("1");
+    assert_eq!(stream.event().1["message"], "hello");
+    set(directory.path(), "lang-alias = ['nihongo=ja']\n");
+    logged.hang_up();
+    assert_eq!(logged.until("read the settings again")["changed"], "lang-alias");
+    insert("2");
+    let (_, told) = stream.event();
+    assert_eq!((&told["message"], &told["lang"]), (&"こんにちは".into(), &"ja".into()));
+    let list = get(&logged.hub.address, "/users/b/alarms?lang=nihongo").1;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    for alarm in list["alarms"].as_array().expect("a list") {
+        assert_eq!((&alarm["lang"], &alarm["fallback"]), (&"ja".into(), &false.into()), "{list}");
+    }
+}
+
+#[test]
+fn the_proxy_that_is_believed_and_its_headers_are_others_after_a_hangup() {
+    let directory = TempDir::new().unwrap();
+    let proxy = |more: &str| set(directory.path(), &format!("auth = 'proxy'\n{more}\n"));
+    proxy("trusted-proxy = ['127.0.0.1']");
+    let mut logged = Logged::start(directory.path());
+    let status = |logged: &Logged, header: &str| {
+        let (address, path) = (&logged.hub.address, "/users/tiaz/alarms");
+        logged.hub.request(&format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{header}: tiaz\r\n\r\n")).status
+    };
+    assert!(status(&logged, "X-Remote-User").contains(" 200 "));
+    proxy("trusted-proxy = ['127.0.0.1']\nproxy-user-header = 'X-Who'");
+    logged.hang_up();
+    assert_eq!(logged.until("read the settings again")["changed"], "proxy-user-header");
+    assert!(status(&logged, "X-Remote-User").contains(" 401 "));
+    assert!(status(&logged, "X-Who").contains(" 200 "));
+    set(directory.path(), "");
+    logged.hang_up();
+    let restart = logged.until("these were changed too, and need a restart");
+    assert_eq!(restart["settings"], "auth trusted-proxy proxy-user-header", "they belong together");
+    assert!(status(&logged, "X-Who").contains(" 200 "));
+    proxy("trusted-proxy = ['10.0.0.1']\nproxy-user-header = 'X-Who'");
+    logged.hang_up();
+    assert_eq!(logged.until("read the settings again")["changed"], "trusted-proxy");
+    assert!(status(&logged, "X-Who").contains(" 401 "));
+}
+
+#[test]
+fn how_many_may_connect_is_changed_by_a_hangup_and_nobody_is_sent_away_for_it() {
+    let directory = TempDir::new().unwrap();
+    set(directory.path(), "max-connections = 3\n");
+    let mut logged = Logged::start(directory.path());
+    let connect = |logged: &Logged, user: &str| {
+        let mut stream = logged.hub.connect(user, "Accept: text/event-stream\r\n");
+        let event = stream.event();
+        (stream, event)
+    };
+    let (mut first, _) = connect(&logged, "a");
+    let (mut second, _) = connect(&logged, "b");
+    set(directory.path(), "max-connections = 2\nrate = 7\nmax-per-address = 9\n");
+    logged.hang_up();
+    assert_eq!(logged.until("read the settings again")["changed"], "max-connections max-per-address rate");
+    let (_, (event, bye)) = connect(&logged, "c");
+    assert_eq!((event.as_str(), &bye["reason"]), ("bye", &"busy".into()));
+    set(directory.path(), "max-connections = 9\n");
+    logged.hang_up();
+    logged.until("read the settings again");
+    let (mut third, (event, _)) = connect(&logged, "c");
+    assert_eq!(event, "hello");
+    write(directory.path(), THREE);
+    for stream in [&mut first, &mut second, &mut third] {
+        assert_eq!(stream.event().0, "alarm");
+    }
+}
+
+#[test]
+fn a_new_key_holds_from_the_hangup_on_and_a_broken_one_leaves_the_old_one() {
+    let directory = TempDir::new().unwrap();
+    let write_key = |text: &str| {
+        fs::write(directory.path().join("key"), text).unwrap();
+        fs::set_permissions(directory.path().join("key"), Permissions::from_mode(0o600)).unwrap();
+    };
+    let token = || {
+        let arguments = ["token", "--user", "tiaz", "--key-file", "key"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alarm-hub"));
+        let signed = command.args(arguments).current_dir(directory.path()).output().unwrap();
+        String::from_utf8(signed.stdout).unwrap().trim().to_owned()
+    };
+    let status = |logged: &Logged, token: &str| {
+        let (address, path) = (&logged.hub.address, "/users/tiaz/alarms");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        logged.hub.request(&head).status
+    };
+    write_key("the first key, of thirty-two bytes or more");
+    let first = token();
+    set(directory.path(), "auth = 'jwt'\njwt-key-file = 'key'\n");
+    let mut logged = Logged::start(directory.path());
+    assert!(status(&logged, &first).contains(" 200 "));
+
+    write_key("the second key, of thirty-two bytes or more");
+    let second = token();
+    assert!(status(&logged, &second).contains(" 401 "), "not before it is told");
+    logged.hang_up();
+    logged.until("read the settings again");
+    assert!(status(&logged, &first).contains(" 401 "));
+    assert!(status(&logged, &second).contains(" 200 "));
+
+    write_key("too short");
+    logged.hang_up();
+    let refused = logged.until("the settings stay as they were");
+    assert!(refused["cause"].as_str().unwrap().contains("holds 9 bytes"), "{refused}");
+    assert!(status(&logged, &second).contains(" 200 "));
 }
 
 #[test]
