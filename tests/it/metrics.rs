@@ -219,3 +219,17 @@ fn promtool_accepts_what_is_told_and_the_rules() {
     let rules = Command::new("promtool").args(["check", "rules"]).arg(rules).output().unwrap();
     assert!(rules.status.success(), "{}", String::from_utf8_lossy(&rules.stderr));
 }
+
+#[test]
+fn every_alert_fires_on_its_condition_and_on_nothing_else() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerts.yml");
+    let done = Command::new("promtool").args(["test", "rules"]).arg(&tests).output().expect("promtool is installed");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    let tests = fs::read_to_string(tests).unwrap();
+    let rules = packaged("alerts.yml");
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = format!("alertname: {alert}\n        exp_alerts:\n          - exp_labels");
+        assert!(tests.contains(&fires), "{alert} is never shown to fire");
+        assert!(tests.contains(&format!("alertname: {alert}}}")), "{alert} is never shown to keep silent");
+    }
+}
