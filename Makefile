@@ -1,4 +1,4 @@
-.PHONY: drain deb package-test tarball test setup flaky soak schemathesis deny
+.PHONY: drain deb package-test tarball tarball-test test setup flaky soak schemathesis deny
 RUNS ?= 100
 MINUTES ?= 20
 
@@ -36,8 +36,6 @@ soak:
 
 -include bench/bench.mk
 
-MUSL = $(shell uname -m)-unknown-linux-musl
-
 # A Debian package below target/debian; `cargo install cargo-deb --locked` brings the tool.
 deb:
 	cargo build --release
@@ -48,12 +46,26 @@ deb:
 package-test: deb
 	packaging/test "$$(ls -t target/debian/alarm-hub_*.deb | head -n 1)"
 
-# One static binary with its papers; `rustup target add` and musl-tools bring what it needs.
+TARGET ?= $(shell uname -m)-unknown-linux-musl
+NAME = alarm-hub-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)-$(TARGET)
+
+# One static binary with its papers, below target; it needs nothing of the system that it runs on.
 tarball:
-	cargo build --release --target $(MUSL)
-	target/$(MUSL)/release/alarm-hub generate target/generated
-	tar czf target/alarm-hub-$(MUSL).tar.gz LICENSE LICENSE-MIT LICENSE-APACHE README.md schema.sql docs packaging \
-	  -C $(CURDIR)/target generated -C $(CURDIR)/target/$(MUSL)/release alarm-hub
+	@command -v musl-gcc >/dev/null || { echo "make tarball needs musl-gcc: apt-get install musl-tools" >&2; exit 1; }
+	@[ -e "$$(rustc --print target-libdir --target $(TARGET))" ] || \
+	  { echo "make tarball needs Rust's library for $(TARGET): rustup target add $(TARGET)" >&2; exit 1; }
+	cargo build --release --target $(TARGET)
+	rm -rf target/$(NAME) && mkdir -p target/$(NAME)/packaging target/$(NAME)/state
+	cp -r target/$(TARGET)/release/alarm-hub LICENSE LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md schema.sql docs target/$(NAME)
+	cp $(addprefix packaging/,$(SHIPPED)) target/$(NAME)/packaging
+	target/$(NAME)/alarm-hub generate target/$(NAME)/completions
+	mv target/$(NAME)/completions/man target/$(NAME)
+	tar czf target/$(NAME).tar.gz --owner=0 --group=0 -C target $(NAME)
+SHIPPED = Caddyfile Containerfile alarm-hub.service alarm-hub.sysusers alarm-hub.toml alerts.yml grafana.json haproxy.cfg nginx.conf
+
+# That binary alone in an empty directory, and in the image that its Containerfile makes. Needs buildah.
+tarball-test: tarball
+	packaging/test-tarball target/$(NAME).tar.gz
 
 # How a hub ends under 2,000 clients: whether each is told, and how far their returns are spread.
 drain:

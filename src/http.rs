@@ -48,6 +48,7 @@ use warp::{
 use crate::{
     auth::{Authority, Caller, Need, Scope},
     config::Config,
+    log::Lost,
     server::Excess,
 };
 use problem::{Kind, Problem};
@@ -78,11 +79,13 @@ pub struct Api {
     pub frame_ancestors: Arc<str>,
     /// Asks a hub with a database, if this one has none.
     pub forward: Option<reqwest::Client>,
+    /// What the log loses.
+    pub lost: Lost,
 }
 
 impl Api {
     /// Over these actors, with these settings.
-    pub fn new(config: &Config, authority: Authority, actors: watch::Receiver<Actors>) -> Self {
+    pub fn new(config: &Config, authority: Authority, actors: watch::Receiver<Actors>, lost: Lost) -> Self {
         Self {
             actors,
             authority,
@@ -94,6 +97,7 @@ impl Api {
             cors_origins: config.cors_origins.as_slice().into(),
             frame_ancestors: config.frame_ancestors.as_str().into(),
             forward: config.is_edge().then(forward::client),
+            lost,
         }
     }
 

@@ -27,6 +27,7 @@ use ractor::{Actor, ActorRef, rpc::CallResult};
 use tokio::sync;
 
 pub use config::Config;
+use log::Lost;
 use server::{Limits, Server, tls::Certificate};
 use store::{Make, Options, Store};
 
@@ -46,11 +47,11 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts the actors and the server.
+    /// Starts the actors and the server; `lost` is what the log loses, for the metrics.
     ///
     /// # Errors
     /// A key that cannot be used, a table that cannot be adopted, an address that cannot be listened on.
-    pub async fn start(config: Config) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    pub async fn start(config: Config, lost: Lost) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let authority = auth::Authority::new(&config)?;
         let (advertise, advertised) = sync::watch::channel(None);
         let aliases = sync::watch::Sender::new(config.aliases.clone());
@@ -61,7 +62,7 @@ impl Hub {
             tokio::spawn(watch::wake_on_writes(config.db.clone(), actors.clone()));
         }
         wait_until_read(&actors.borrow().poller.clone()).await;
-        let api = sync::watch::Sender::new(http::Api::new(&config, authority, actors));
+        let api = sync::watch::Sender::new(http::Api::new(&config, authority, actors, lost));
         let advertised = config.redis.as_ref().and_then(|redis| redis.advertise.clone());
         let secure = config.tls.is_some();
         let limits = limits(&config);
@@ -109,9 +110,9 @@ impl Hub {
         if let Some(certificate) = &self.certificate {
             certificate.reread()?;
         }
-        let actors = self.api.borrow().actors.clone();
+        let (actors, lost) = (self.api.borrow().actors.clone(), self.api.borrow().lost.clone());
         self.aliases.send_replace(config.aliases.clone());
-        self.api.send_replace(http::Api::new(config, authority, actors));
+        self.api.send_replace(http::Api::new(config, authority, actors, lost));
         let limits = limits(config);
         if let Some((_, server)) = &self.metrics {
             server.limit(for_scrapers(limits.clone()));

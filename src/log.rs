@@ -1,4 +1,5 @@
-//! What the hub says about itself: one line an event, to the standard error output. What somebody may have to account
+//! What the hub says about itself: one line an event, to the standard error output. A thread of its own writes them, so
+//! that whoever stopped reading there stops nothing but the log: lines beyond a buffer are lost, and counted. What somebody may have to account
 //! for (the target `audit`: who connected, displaced, published, was refused) goes to a file of its own if one is named.
 //! No token, ticket or text of an alarm is ever logged.
 
@@ -13,6 +14,7 @@ use std::{
 };
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
@@ -21,10 +23,26 @@ use crate::config::{Config, LogFormat};
 
 type Problem = Box<dyn Error + Send + Sync>;
 
-/// The log while it is written.
+/// Lines that wait to be written, at most.
+const WAITING: usize = 8_192;
+
+/// The log while it is written. Dropped, it writes what waits, for a second at most.
 pub struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
     audit: Option<Reopen>,
+    lost: Lost,
+    _writes: WorkerGuard,
+}
+
+/// How many lines of the log were lost because nobody read it.
+#[derive(Clone, Debug, Default)]
+pub struct Lost(Option<ErrorCounter>);
+
+impl Lost {
+    /// Up to now.
+    pub fn lines(&self) -> u64 {
+        self.0.as_ref().map_or(0, |counter| counter.dropped_lines() as u64)
+    }
 }
 
 /// Makes the audit trail go on in another file.
@@ -37,7 +55,10 @@ impl Log {
     /// If something else logs already, or if the file of the audit trail cannot be written.
     pub fn begin(config: &Config) -> Result<Self, Problem> {
         let (filter, handle) = reload::Layer::new(filter(config)?);
-        let lines = fmt::layer().with_writer(|| OneLine(stderr()));
+        let writer = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).thread_name("log");
+        let (writer, writes) = writer.finish(stderr());
+        let lost = Lost(Some(writer.error_counter()));
+        let lines = fmt::layer().with_writer(move || OneLine(writer.clone()));
         let lines = match config.log_format {
             LogFormat::Pretty => lines.with_ansi(stderr().is_terminal()).with_filter(filter).boxed(),
             LogFormat::Json => {
@@ -60,7 +81,12 @@ impl Log {
             audit = Some(Box::new(reopen) as Reopen);
         }
         tracing_subscriber::registry().with(layers).try_init()?;
-        Ok(Self { filter: handle, audit })
+        Ok(Self { filter: handle, audit, lost, _writes: writes })
+    }
+
+    /// The lines that it loses.
+    pub fn lost(&self) -> Lost {
+        self.lost.clone()
     }
 
     /// Logs what the settings say from now on, and opens the file of the audit trail again, which may have been moved

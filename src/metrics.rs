@@ -28,8 +28,9 @@ use crate::health::{Readiness, Status, ask, readiness};
 /// What [`scrape`] gives: the text format of Prometheus.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Asks the actors and writes down what they say. `interval` is the longest pause between two looks at the database.
-pub async fn scrape(actors: &Actors, interval: Duration) -> String {
+/// Asks the actors and writes down what they say. `interval` is the longest pause between two looks at the database,
+/// `lost` how many lines of the log were lost.
+pub async fn scrape(actors: &Actors, interval: Duration, lost: u64) -> String {
     let handled = actors.handled.load(Ordering::Relaxed);
     let standing = async {
         match &actors.cluster {
@@ -47,6 +48,8 @@ pub async fn scrape(actors: &Actors, interval: Duration) -> String {
     let version = Lines::each("version", [(env!("CARGO_PKG_VERSION"), Value::Gauge(1))]);
     registry.register("build_info", "Which build this is", version);
     registry.register("restarts", "Times that an actor was started again", Lines::One(Value::Counter(actors.restarts)));
+    let help = "Lines of the log that were lost because nobody read them";
+    registry.register("log_lines_lost", help, Lines::One(Value::Counter(lost)));
     add_readiness(&mut registry, &readiness);
     if let Some(counts) = counts {
         add_counts(&mut registry, &counts);

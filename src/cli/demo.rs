@@ -53,9 +53,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let settings = [("listen", listen), ("log", "warn".to_owned())];
     let config = Config::from_sources(&Sources::new(Flags::new(settings, None), [], None)?)?;
     let config = Config { db: folder.path().join("alarms.db"), create: true, ..config };
-    log::Log::begin(&config)?;
+    let log = log::Log::begin(&config)?;
     let mut signals = serve::Signals::new().map_err(|cause| Failure::Failed(cause.to_string()))?;
-    let hub = Hub::start(config.clone()).await?;
+    let hub = Hub::start(config.clone(), log.lost()).await?;
     for address in hub.addresses() {
         let page = serve::page(&config, *address);
         print(&format!("open {page}&lang=ko, and switch to en-US or ja there"))?;

@@ -46,7 +46,7 @@ async fn serve(flags: Flags, mut config: Config, log: &Log) -> Result<(), Box<dy
     let mut signals = Signals::new()?;
     let mut hangups = signal(SignalKind::hangup())?;
     let hub = tokio::select! {
-        hub = Hub::start(config.clone()) => hub?,
+        hub = Hub::start(config.clone(), log.lost()) => hub?,
         () = signals.next() => return Ok(()),
     };
     for address in hub.addresses() {

@@ -40,7 +40,7 @@ pub async fn ready(api: &Api) -> Response {
 /// What was counted.
 pub async fn counted(api: &Api) -> Response {
     let actors = api.actors.borrow().clone();
-    let mut response = metrics::scrape(&actors, api.poll_interval).await.into_response();
+    let mut response = metrics::scrape(&actors, api.poll_interval, api.lost.lines()).await.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -38,8 +38,13 @@ impl Logged {
     }
 
     fn hang_up(&self) {
-        let kill = Command::new("kill").args(["-HUP", &self.hub.process.id().to_string()]).status();
-        assert!(kill.expect("there is a kill command").success());
+        self.hub.signal("HUP");
+    }
+
+    /// All that is logged until the hub has ended.
+    fn rest(self) -> Vec<String> {
+        self.hub.signal("TERM");
+        self.log.map(|line| line.unwrap()).collect()
     }
 }
 
@@ -230,8 +235,7 @@ fn the_audit_trail_has_a_file_of_its_own_that_is_opened_again_when_it_was_moved_
     assert_eq!(third.event().0, "hello");
     assert_eq!(trail("audit.log")[0]["user.id"], "b");
     assert_eq!(trail("audit.log.1").len(), 3);
-    drop(logged.hub);
-    let rest: Vec<String> = logged.log.map(|line| line.unwrap()).collect();
+    let rest = logged.rest();
     assert!(rest.iter().all(|line| !line.contains("connected")), "it is not told twice: {rest:?}");
 }
 
@@ -254,9 +258,7 @@ fn who_published_cleared_and_kicked_is_told_and_no_text_is() {
     assert!(ask("DELETE", "/alarms/7", "").contains(" 204 "));
     assert!(ask("DELETE", "/sessions/tiaz", "").contains(" 204 "));
     assert!(hub.connect("tiaz?ticket=secret", "Sec-Fetch-Site: cross-site\r\n").status.contains(" 403 "));
-    let Logged { hub, log } = logged;
-    drop(hub);
-    let lines: Vec<String> = log.map(|line| line.unwrap()).collect();
+    let lines = logged.rest();
     assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:?}");
     let events = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
     let audit: Vec<Value> = events.filter(|event| event["target"] == "audit").collect();
@@ -269,4 +271,26 @@ fn who_published_cleared_and_kicked_is_told_and_no_text_is() {
     let refused = audit.iter().find(|event| event["message"] == "refused").expect("it is told");
     assert_eq!((&refused["http.status"], &refused["http.path"]), (&403.into(), &"/connection/tiaz".into()));
     assert!(refused["caller.address"].as_str().unwrap().starts_with("127.0.0.1:"), "{refused}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_stops_nothing_and_what_it_loses_is_counted() {
+    let directory = TempDir::new().unwrap();
+    set(directory.path(), "log = 'trace'\n");
+    let logged = Logged::start(directory.path());
+    let mut stream = logged.hub.connect("a", "Accept-Language: ko\r\n");
+    assert_eq!(stream.event().0, "hello");
+    let lost = || {
+        let metrics = get(&logged.hub.address, "/metrics").1;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("alarm_hub_log_lines_lost_total "));
+        line.expect("it is counted").parse::<u64>().unwrap()
+    };
+    for _ in 0..100_000 {
+        if lost() > 0 {
+            break;
+        }
+    }
+    assert!(lost() > 0, "the pipe and the buffer are full");
+    write(directory.path(), THREE);
+    assert_eq!(stream.event().0, "alarm");
 }

@@ -358,7 +358,7 @@ async fn half_a_head_is_given_up_on() {
     let times = Times { head: Duration::from_millis(200), ..Times::default() };
     let db = directory.path().join("alarms.db");
     let config = Config { db, listen: vec!["127.0.0.1:0".parse().unwrap()], times, ..Config::default() };
-    let hub = alarm_hub::Hub::start(config).await.unwrap();
+    let hub = alarm_hub::Hub::start(config, Default::default()).await.unwrap();
     let address = hub.addresses()[0];
     let closed = tokio::task::spawn_blocking(move || {
         [&b"GET /healthz HTTP/1.1\r\nHo"[..], b""].map(|bytes| {
