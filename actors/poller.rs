@@ -11,7 +11,7 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, concurrency::JoinHandle};
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -25,8 +25,8 @@ use crate::{
 /// so soon after a wake-up it is looked for again, and then after twice the time again and again, up to the interval.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
-/// How long a writer may hold the database before readers are told that nothing can be read.
-const LOCKED_FOR_LONG: Duration = Duration::from_secs(10);
+/// How long a writer may hold the database, or a look be under way, before readers are told that nothing can be read.
+const FOR_LONG: Duration = Duration::from_secs(10);
 
 /// The longest pause between two looks that fail.
 const FAILING_PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -66,6 +66,8 @@ pub enum PollerMessage {
     Look,
     /// A look came back.
     Looked(Looked),
+    /// A look has not come back for a long time: a disk may hang.
+    Hangs,
     /// How are you?
     Health(RpcReplyPort<Health>),
 }
@@ -136,7 +138,7 @@ impl PollerState {
         // A poller that was started anew does not know what the one before it told.
         let may_be_down = self.told_down || at.is_none();
         let look = tokio::spawn(async move {
-            let looked = look(source, at, may_be_down, &hub).await;
+            let looked = look(source, at, may_be_down, &hub, &myself).await;
             let _ = myself.cast(PollerMessage::Looked(looked)); // a poller that ended looks no more
         });
         let failed = self.myself.clone();
@@ -209,13 +211,23 @@ impl PollerState {
             warn!(cause = %failure, "cannot read the database");
         }
         let locked = failure.fault == Fault::Locked;
-        if !self.told_down && (!locked || failing.elapsed() >= LOCKED_FOR_LONG) {
+        if !self.told_down && (!locked || failing.elapsed() >= FOR_LONG) {
             self.told_down = true;
             let down = HubMessage::Source { down_since: Some(since) };
             let _ = self.hub.cast(down); // without a hub there is nobody to tell
         }
         self.health.failing = Some((since, failure));
         self.interval.max(failing.elapsed() / 4).min(FAILING_PAUSE_MAX.max(self.interval))
+    }
+
+    /// Whoever waits for alarms is told that none can come; the look itself tells when it comes back.
+    fn hangs(&mut self) {
+        let cause = format!("a look at the database has not come back for {FOR_LONG:?}: does its disk answer?");
+        warn!(%cause, "cannot read the database");
+        let (since, _) =
+            self.health.failing.get_or_insert((SystemTime::now() - FOR_LONG, Failure { fault: Fault::Other, cause }));
+        self.told_down = true;
+        let _ = self.hub.cast(HubMessage::Source { down_since: Some(*since) }); // without a hub there is nobody to tell
     }
 }
 
@@ -228,21 +240,29 @@ async fn look(
     at: Option<(Position, Option<Round>)>,
     may_be_down: bool,
     hub: &ActorRef<HubMessage>,
+    poller: &ActorRef<PollerMessage>,
 ) -> Looked {
     let begun = Instant::now();
-    let blocking = spawn_blocking(move || {
+    let mut blocking = spawn_blocking(move || {
         let found = match at {
             Some((at, round)) => source.look(at, round),
             None => source.open().map(Look::Replaced),
         };
         (source, found)
     });
-    let (source, found) = match blocking.await {
+    let (blocking, hung) = match timeout(FOR_LONG, &mut blocking).await {
+        Ok(done) => (done, false),
+        Err(_) => {
+            let _ = poller.cast(PollerMessage::Hangs); // a poller that ended tells nobody
+            (blocking.await, true)
+        }
+    };
+    let (source, found) = match blocking {
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     let took = begun.elapsed();
-    if may_be_down && found.is_ok() {
+    if (may_be_down || hung) && found.is_ok() {
         // Before what was found, so that nobody is told an alarm of a database that is said to be down.
         let _ = hub.cast(HubMessage::Source { down_since: None }); // without a hub there is nobody to tell
     }
@@ -309,6 +329,7 @@ impl Actor for PollerActor {
             }
             PollerMessage::Look => state.look(),
             PollerMessage::Looked(looked) => state.looked(looked),
+            PollerMessage::Hangs => state.hangs(),
             PollerMessage::Health(reply) => {
                 let _ = reply.send(state.health.clone()); // whoever asked may have given up
             }

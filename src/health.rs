@@ -8,6 +8,7 @@ use actors::{
     alarm::Failure,
     archive::ArchiveMessage,
     cluster::{ClusterMessage, Standing},
+    hub::HubMessage,
     poller::{Health, PollerMessage},
     tree::Actors,
 };
@@ -120,6 +121,15 @@ pub async fn readiness(actors: &Actors, interval: Duration) -> Readiness {
     }
 }
 
+/// Whether the hub answers and the poller looks, whatever it finds. If not, nothing but a new start helps.
+pub async fn works(actors: &Actors, interval: Duration) -> bool {
+    let (hub, poller) = tokio::join!(
+        ask(&actors.hub, |reply| HubMessage::Session("".into(), reply)),
+        ask(&actors.poller, PollerMessage::Health)
+    );
+    hub.is_some() && lacks_looks(poller.as_ref(), interval, Instant::now()).is_none()
+}
+
 /// Asks an actor; `None`: it ended, or it did not answer in time.
 pub async fn ask<M: Message, T: Send + 'static>(
     actor: &ActorRef<M>,
@@ -128,6 +138,19 @@ pub async fn ask<M: Message, T: Send + 'static>(
     match actor.call(question, Some(DEADLINE)).await {
         Ok(CallResult::Success(answer)) => Some(answer),
         _ => None,
+    }
+}
+
+/// Why the poller cannot be said to look.
+fn lacks_looks(poller: Option<&Health>, interval: Duration, now: Instant) -> Option<String> {
+    let within = LOOKED_WITHIN.max(interval * 3);
+    match poller {
+        None => Some("it does not answer".to_owned()),
+        Some(Health { ended: None, .. }) => Some("it has not looked yet".to_owned()),
+        Some(Health { ended: Some(ended), .. }) => {
+            let ago = now.duration_since(*ended);
+            (ago > within).then(|| format!("it last looked {:.1} s ago, more than {within:?}", ago.as_secs_f32()))
+        }
     }
 }
 
@@ -150,19 +173,10 @@ pub fn judge(
         Some(Err(_)) => Some("the database cannot be read".to_owned()),
         None => Some("the archive does not answer".to_owned()),
     };
-    let within = LOOKED_WITHIN.max(interval * 3);
-    let looks = match poller {
-        None => Some("it does not answer".to_owned()),
-        Some(Health { ended: None, .. }) => Some("it has not looked yet".to_owned()),
-        Some(Health { ended: Some(ended), .. }) => {
-            let ago = now.duration_since(*ended);
-            (ago > within).then(|| format!("it last looked {:.1} s ago, more than {within:?}", ago.as_secs_f32()))
-        }
-    };
     let checks = Checks {
         database: Check::from_reason(reads),
         triggers: Check::from_reason(complete),
-        poller: Check::from_reason(looks),
+        poller: Check::from_reason(lacks_looks(poller, interval, now)),
         redis: None,
     };
     Readiness { status: checks.worst(), checks }

@@ -17,7 +17,7 @@ pub mod wire;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use actors::{
-    hub::{HubMessage, Settings},
+    hub::Settings,
     language::Aliases,
     poller::{Health, PollerMessage},
     tree::{TreeActor, TreeArguments, TreeMessage},
@@ -121,14 +121,11 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the actors answer, be the database readable or not.
-    pub async fn answers(&self) -> bool {
-        let actors = self.api.borrow().actors.borrow().clone();
-        let (hub, poller) = tokio::join!(
-            health::ask(&actors.hub, |reply| HubMessage::Session("".into(), reply)),
-            health::ask(&actors.poller, PollerMessage::Health)
-        );
-        hub.is_some() && poller.is_some()
+    /// Whether it works, be the database readable or not: see [`health::works`].
+    pub async fn works(&self) -> bool {
+        let (actors, interval) = (self.api.borrow().actors.clone(), self.api.borrow().poll_interval);
+        let actors = actors.borrow().clone();
+        health::works(&actors, interval).await
     }
 
     /// Accepts no more and ends all connections with their `bye`; those that are not gone within the time that the

@@ -31,12 +31,12 @@ impl Manager {
         }
     }
 
-    /// Tells it so if that is true: a hub whose actors do not answer is started again.
+    /// Tells it so if that is true: a hub whose actors do not answer or do not look is started again.
     pub async fn tell(&mut self, hub: &Hub) {
-        if hub.answers().await {
+        if hub.works().await {
             notify(&[NotifyState::Watchdog]);
         } else {
-            error!("the actors do not answer: the service manager is not told that all is well");
+            error!("the hub or the poller hangs: the service manager is not told that all is well");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
@@ -19,7 +20,7 @@ use ractor::{Actor, ActorRef};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Hub, get, write};
+use crate::{Hub, Stream, THREE, get, write};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 const HEAD: Position = Position { feed: FeedName(7), seq: 5 };
@@ -166,4 +167,77 @@ fn hold(directory: &Path) -> std::process::Child {
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut held).unwrap();
     assert_eq!(held.trim(), "held");
     holder
+}
+
+/// What the hub tells the service manager.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn told(&self) -> String {
+        let mut bytes = [0; 256];
+        let length = self.0.recv(&mut bytes).expect("it is told something within the time-out");
+        String::from_utf8_lossy(&bytes[..length]).trim().to_owned()
+    }
+
+    fn until(&self, expected: &str) {
+        while self.told() != expected {}
+    }
+
+    /// Whether nothing comes for a while, after all that came before.
+    fn is_left_alone(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        while self.0.recv(&mut [0; 256]).is_ok() {}
+        self.0.set_nonblocking(false).unwrap();
+        self.0.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let alone = self.0.recv(&mut [0; 256]).is_err();
+        self.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        alone
+    }
+}
+
+/// The next event that is no ping.
+fn event(stream: &mut Stream) -> (String, Value) {
+    loop {
+        let (event, data) = stream.event();
+        if event != "ping" {
+            return (event, data);
+        }
+    }
+}
+
+#[test]
+fn while_the_disk_hangs_readers_and_readiness_and_the_service_manager_are_told_and_all_heals_with_it() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hanging_disk.c");
+    let library = path("hanging_disk.so");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(built.expect("cc is there").success());
+    let manager = Manager(UnixDatagram::bind(path("notify")).unwrap());
+    manager.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alarm-hub"));
+    command.args(["--listen", "127.0.0.1:0", "--heartbeat", "5s"]).current_dir(directory.path());
+    command.env("LD_PRELOAD", library).env("NOTIFY_SOCKET", path("notify")).env("WATCHDOG_USEC", "1000000");
+    let hub = Hub::run(&mut command);
+    manager.until("READY=1");
+    manager.until("WATCHDOG=1");
+    let mut stream = hub.connect("tiaz", "Accept-Language: ko\r\n");
+    assert_eq!(event(&mut stream).0, "hello");
+
+    std::fs::write(path("hang"), "").unwrap();
+    write(directory.path(), THREE);
+    let (status, data) = event(&mut stream);
+    assert_eq!((status.as_str(), &data["source"]), ("status", &"down".into()));
+    let red = answers(&hub, 503);
+    assert!(red["checks"]["database"]["reason"].as_str().unwrap().contains("does its disk answer?"), "{red}");
+    assert!(red["checks"]["poller"]["reason"].as_str().unwrap().starts_with("it last looked "), "{red}");
+    assert!(manager.is_left_alone(), "so it ends the hub and starts it again");
+
+    std::fs::remove_file(path("hang")).unwrap();
+    assert_eq!(event(&mut stream).1["source"], "up");
+    assert_eq!(event(&mut stream).1["message"], "예약에 성공했습니다!");
+    assert_eq!(answers(&hub, 200)["status"], "ok");
+    manager.until("WATCHDOG=1");
+    hub.signal("TERM");
+    manager.until("STOPPING=1");
 }
