@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS alarm (
   id TEXT, lang TEXT, message TEXT, isn_dt TEXT DEFAULT (datetime('now', 'localtime')), user_id TEXT, PRIMARY KEY (id, lang)
 );
 -- The log of changes. Each line holds the row as it was BEFORE the change, so that the table at any position can be
--- told from the table now. existed: 0 there was none, 1 this one, 2 this one, which an INSERT is about to replace (or
+-- told from the table now. existed: 0 there was none, 1 this one, 2 this one, which a statement is about to replace (or
 -- to leave alone). seq is the position: one writer at a time makes it the order of commits. at is when the statement
 -- ran, in milliseconds since 1970: what a commit and a delivery are measured by.
 CREATE TABLE IF NOT EXISTS alarm_log (
@@ -32,19 +32,26 @@ CREATE TABLE IF NOT EXISTS hub_ticket (
 );
 -- schema: the version of all this. feed: the database's name. adopted: positions up to this one are history.
 -- pruned: the last seq that is no longer in the log. chore…: how far the rows that no trigger told of have been put
--- into alarm_index.
+-- into alarm_index. replacing: 0, but while REPLACE deletes a row.
 CREATE TABLE IF NOT EXISTS hub_meta (key TEXT PRIMARY KEY, value);
+INSERT OR IGNORE INTO hub_meta (key, value) VALUES ('replacing', 0);
 
--- INSERT OR REPLACE fires no DELETE trigger (unless recursive_triggers is on): the row that is about to be replaced is
--- told here.
+-- REPLACE fires no DELETE trigger (unless recursive_triggers is on): the row that is about to be replaced is told here.
 CREATE TRIGGER IF NOT EXISTS alarm_hub_before_insert BEFORE INSERT ON alarm
-WHEN EXISTS (SELECT 1 FROM alarm WHERE id = NEW.id AND lang = NEW.lang)
+WHEN EXISTS (SELECT 1 FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang)
 BEGIN
   INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
-  SELECT CAST(OLD.id AS TEXT), OLD.lang, 2, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id
-  FROM alarm AS OLD WHERE OLD.id = NEW.id AND OLD.lang = NEW.lang;
+  SELECT CAST(row.id AS TEXT), row.lang, 2, substr(row.message, 1, 65537), row.isn_dt, row.user_id
+  FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang;
 END;
--- In a trigger the outer statement's conflict clause overrides an inner one: hence WHERE NOT EXISTS.
+CREATE TRIGGER IF NOT EXISTS alarm_hub_before_update BEFORE UPDATE OF id, lang ON alarm
+WHEN EXISTS (SELECT 1 FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang
+             AND (row.id IS NOT OLD.id OR row.lang IS NOT OLD.lang))
+BEGIN
+  INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
+  SELECT CAST(row.id AS TEXT), row.lang, 2, substr(row.message, 1, 65537), row.isn_dt, row.user_id
+  FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang AND (row.id IS NOT OLD.id OR row.lang IS NOT OLD.lang);
+END;
 CREATE TRIGGER IF NOT EXISTS alarm_hub_insert AFTER INSERT ON alarm
 BEGIN
   INSERT INTO alarm_log (alarm_id, lang, existed)
@@ -68,10 +75,13 @@ WHEN OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang OR OLD.message IS NOT NEW.
 BEGIN
   -- The new key first: an alarm whose row gets another language is never away.
   INSERT INTO alarm_log (alarm_id, lang, existed)
-  SELECT CAST(NEW.id AS TEXT), NEW.lang, 0 WHERE OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang;
+  SELECT CAST(NEW.id AS TEXT), NEW.lang, 0
+  WHERE (OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang)
+    AND NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
+                    AND existed = 2 AND alarm_id = CAST(NEW.id AS TEXT) AND lang IS NEW.lang);
   INSERT INTO alarm_index (seq, alarm_id, user_id)
-  SELECT (SELECT max(seq) FROM alarm_log), CAST(NEW.id AS TEXT), NEW.user_id
-  WHERE OLD.id IS NOT NEW.id AND NEW.id IS NOT NULL
+  SELECT seq, alarm_id, NEW.user_id FROM alarm_log
+  WHERE seq = (SELECT max(seq) FROM alarm_log) AND existed = 0 AND OLD.id IS NOT NEW.id AND alarm_id IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM alarm_index WHERE alarm_id = CAST(NEW.id AS TEXT))
     AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = NEW.id AND lang IS NOT NEW.lang);
   INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
@@ -82,15 +92,20 @@ BEGIN
   WHERE i.alarm_id = CAST(NEW.id AS TEXT) AND i.user_id IS NOT NEW.user_id
     AND NOT EXISTS (SELECT 1 FROM alarm_audience AS a WHERE a.seq = i.seq AND a.user_id IS NEW.user_id);
 END;
--- With recursive_triggers on, REPLACE deletes and inserts: that keeps the alarm's place.
+-- With recursive_triggers on, REPLACE comes here for the row that it was told to replace: that is no deletion, and the
+-- alarm keeps its place. What tells: a REPLACE overrides the OR IGNORE of a statement in here, a DELETE does not.
 CREATE TRIGGER IF NOT EXISTS alarm_hub_delete AFTER DELETE ON alarm
 BEGIN
+  INSERT OR IGNORE INTO hub_meta (key, value)
+  SELECT 'replacing', 1 FROM alarm_log
+  WHERE seq = (SELECT max(seq) FROM alarm_log) AND existed = 2 AND alarm_id = CAST(OLD.id AS TEXT) AND lang IS OLD.lang;
   DELETE FROM alarm_index WHERE alarm_id = CAST(OLD.id AS TEXT)
     AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = OLD.id)
-    AND NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
-                    AND existed = 2 AND alarm_id = CAST(OLD.id AS TEXT) AND lang IS OLD.lang);
+    AND NOT EXISTS (SELECT 1 FROM hub_meta WHERE key = 'replacing' AND value = 1);
   INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
-  VALUES (CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id);
+  SELECT CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id
+  WHERE NOT EXISTS (SELECT 1 FROM hub_meta WHERE key = 'replacing' AND value = 1);
+  UPDATE hub_meta SET value = 0 WHERE key = 'replacing' AND value = 1;
 END;
 -- What is known of an alarm goes with it.
 CREATE TRIGGER IF NOT EXISTS alarm_hub_forget AFTER DELETE ON alarm_index

@@ -45,9 +45,8 @@ const PATIENCE_OF_CHORES: Duration = Duration::from_millis(20);
 /// How long the pause between two chores is at least.
 const CHORES_REST: Duration = Duration::from_millis(20);
 
-/// Entries of the log in a page, at most; what belongs together in three of them is never parted.
+/// Entries of the log in a page, at most.
 const PAGE: usize = 2_000;
-const PAGE_MIN: usize = 4;
 
 /// How long opening may take care of [`chores`], so that a small table is ready at once.
 const CHORES_AT_ONCE: Duration = Duration::from_millis(100);
@@ -159,7 +158,7 @@ impl Store {
 
     /// Reads so many entries of the log at once, at most: what is told must not depend on it.
     pub fn with_pages_of(self, entries: usize) -> Self {
-        Self { page: entries.max(PAGE_MIN), ..self }
+        Self { page: entries.max(1), ..self }
     }
 
     /// Reads tags as `meant` says, also when that changes: rows that are read from then on.

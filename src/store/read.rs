@@ -43,12 +43,7 @@ impl<'c> Alarms<'c> {
 
     /// What happened to them after `seq`.
     fn entries(&mut self, id: &Raw, shown: &str, seq: u64, reading: &mut Reading<'_>) -> rusqlite::Result<Vec<Entry>> {
-        let mut rows = self.entries.query(params![id, seq])?;
-        let mut entries = Entries::default();
-        while let Some(row) = rows.next()? {
-            entries.push(row, 0, shown, reading)?;
-        }
-        Ok(entries.done)
+        self.entries.query_map(params![id, seq], |row| entry(row, 0, shown, reading))?.collect()
     }
 }
 
@@ -61,43 +56,15 @@ pub(super) fn rows_sql(table: &Table) -> String {
     )
 }
 
-/// The entries of one alarm, in order.
-#[derive(Default)]
-struct Entries {
-    done: Vec<Entry>,
-    /// Which of the last two told of a row about to be replaced, and of its end.
-    replacing: u8,
-}
-
-impl Entries {
-    /// Adds the next entry from the columns seq, existed, lang, message, isn_dt, user_id that begin at `first`.
-    ///
-    /// A REPLACE of a writer that has recursive_triggers on is told in three entries: about to be replaced, deleted,
-    /// inserted. It is one change of a row that never was away.
-    fn push(&mut self, row: &Row<'_>, first: usize, id: &str, reading: &mut Reading<'_>) -> rusqlite::Result<()> {
-        let (seq, existed): (u64, u8) = (row.get(first)?, row.get(first + 1)?);
-        let before = if existed == 0 { None } else { Some(reading.translation(id, row, first + 2)?) };
-        let lang = match &before {
-            Some(before) => before.lang.clone(),
-            None => super::row::text(row.get_ref(first + 2)?).0.into(),
-        };
-        let goes_on = self.done.last().is_some_and(|last| last.seq + 1 == seq && last.lang == lang);
-        self.replacing = match (existed, self.replacing) {
-            (2, _) => 1,
-            (1, 1) if goes_on => 2,
-            (0, 2) if goes_on => {
-                self.done.pop();
-                if let Some(entry) = self.done.last_mut() {
-                    entry.seq = seq;
-                }
-                self.replacing = 0;
-                return Ok(());
-            }
-            _ => 0,
-        };
-        self.done.push(Entry { seq, lang, before });
-        Ok(())
-    }
+/// The entry in the columns seq, existed, lang, message, isn_dt, user_id that begin at `first`.
+fn entry(row: &Row<'_>, first: usize, id: &str, reading: &mut Reading<'_>) -> rusqlite::Result<Entry> {
+    let existed = row.get::<_, u8>(first + 1)? != 0;
+    let before = if existed { Some(reading.translation(id, row, first + 2)?) } else { None };
+    let lang = match &before {
+        Some(before) => before.lang.clone(),
+        None => super::row::text(row.get_ref(first + 2)?).0.into(),
+    };
+    Ok(Entry { seq: row.get(first)?, lang, before })
 }
 
 /// The page of the log after `from`: of `round`, or of one that begins there and ends at the head or at `until`.
@@ -123,12 +90,12 @@ pub(super) fn page(
     )?;
     let mut rows = touched.query(params![from, round.end, reading.page])?;
     let mut order: Vec<(Raw, Arc<str>, u64)> = Vec::new();
-    let mut scanned: HashMap<Arc<str>, Entries> = HashMap::new();
-    let (mut count, mut newest, mut made) = (0, [(from, 0); 3], i64::MAX);
+    let mut scanned: HashMap<Arc<str>, Vec<Entry>> = HashMap::new();
+    let (mut count, mut to, mut made) = (0, from, i64::MAX);
     while let Some(row) = rows.next()? {
         count += 1;
-        let (id, seq, existed): (Raw, u64, u8) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        newest = [(seq, existed), newest[0], newest[1]];
+        let (id, seq): (Raw, u64) = (row.get(0)?, row.get(1)?);
+        to = seq;
         made = made.min(row.get(7)?);
         if id == Raw::Null {
             continue; // a row without an id is nobody's alarm
@@ -139,15 +106,12 @@ pub(super) fn page(
         }
         let entries = scanned.entry(shown.clone()).or_default();
         if whole {
-            entries.push(row, 1, &shown, reading)?;
+            entries.push(entry(row, 1, &shown, reading)?);
         }
     }
-    let mut to = match newest {
-        _ if count < reading.page => round.end,
-        // A page does not end within a REPLACE that is told in three entries.
-        [(_, 2), (before, _), _] | [(_, 1), (_, 2), (before, _)] => before,
-        [(last, _), ..] => last,
-    };
+    if count < reading.page {
+        to = round.end;
+    }
     let mut alarms = Alarms::new(&transaction, &opened.table)?;
     let (mut changes, mut bytes) = (Vec::with_capacity(order.len()), 0);
     for (id, shown, first) in order {
@@ -160,7 +124,7 @@ pub(super) fn page(
         }
         let now = alarms.rows(&id, &shown, reading)?;
         let entries = match scanned.remove(&shown) {
-            Some(scanned) if whole => scanned.done,
+            Some(scanned) if whole => scanned,
             _ => alarms.entries(&id, &shown, round.start, reading)?,
         };
         let split = entries.partition_point(|entry| entry.seq <= round.end);

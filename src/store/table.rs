@@ -14,6 +14,8 @@ pub(super) struct Table {
     is_typed: bool,
     /// Whether its rows have a rowid.
     pub(super) has_rowid: bool,
+    /// Whether an alarm has one row, which is in one language at a time.
+    has_one_row: bool,
 }
 
 /// What was found under the name `alarm`.
@@ -28,8 +30,14 @@ pub(super) enum Found {
 
 impl Table {
     /// The table that `schema.sql` makes.
-    pub(super) const OWN: Self =
-        Self { has_user: true, has_time: true, has_time_default: true, is_typed: true, has_rowid: true };
+    pub(super) const OWN: Self = Self {
+        has_user: true,
+        has_time: true,
+        has_time_default: true,
+        is_typed: true,
+        has_rowid: true,
+        has_one_row: false,
+    };
 
     pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
         let kind = "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND lower(name) = 'alarm'";
@@ -46,7 +54,8 @@ impl Table {
         if !missing.is_empty() {
             return Ok(Found::Unfit(format!("it has no column {}", missing.join(", "))));
         }
-        if !has_key(connection, &columns)? {
+        let keys = keys(connection, &columns)?;
+        if keys.is_empty() {
             let why = "it has no unique key on (id, lang), so that two rows could be the same translation; make one \
                        with: CREATE UNIQUE INDEX alarm_id_lang ON alarm (id, lang)";
             return Ok(Found::Unfit(why.to_owned()));
@@ -57,6 +66,7 @@ impl Table {
             has_time_default: columns.iter().any(|column| column.name == "isn_dt" && column.has_default),
             is_typed: columns.iter().any(|column| column.name == "id" && column.is_typed),
             has_rowid: !without_rowid,
+            has_one_row: keys.iter().any(|key| key == "id"),
         }))
     }
 
@@ -86,11 +96,14 @@ impl Table {
         }
     }
 
-    /// `schema` for this table: a column that it lacks is always NULL.
+    /// `schema` for this table: a column that it lacks is always NULL, and what a REPLACE replaces is what has its key.
     pub(super) fn fit(&self, schema: &str) -> String {
+        let key = "row.id = NEW.id AND row.lang = NEW.lang";
+        let schema = if self.has_one_row { schema.replace(key, "row.id = NEW.id") } else { schema.to_owned() };
         let lacking = [("user_id", self.has_user), ("isn_dt", self.has_time)].into_iter().filter(|(_, has)| !has);
-        lacking.fold(schema.to_owned(), |schema, (column, _)| {
-            schema.replace(&format!("OLD.{column}"), "NULL").replace(&format!("NEW.{column}"), "NULL")
+        lacking.fold(schema, |schema, (column, _)| {
+            let rows = ["OLD", "NEW", "row"];
+            rows.iter().fold(schema, |schema, row| schema.replace(&format!("{row}.{column}"), "NULL"))
         })
     }
 }
@@ -116,15 +129,14 @@ fn columns(connection: &Connection) -> rusqlite::Result<Vec<Column>> {
     read.collect()
 }
 
-/// Whether no two rows can have the same `id` and `lang`.
-fn has_key(connection: &Connection, columns: &[Column]) -> rusqlite::Result<bool> {
-    if columns.iter().any(|column| column.is_key && matches!(&*column.name, "id" | "lang")) {
-        return Ok(true);
-    }
-    let sql = "SELECT max(coalesce(lower(c.name), '') NOT IN ('id', 'lang'))
-               FROM pragma_index_list('alarm') AS i, pragma_index_info(i.name) AS c
-               WHERE i.\"unique\" AND NOT i.partial GROUP BY i.name";
+/// The columns of each key that keeps two rows from having the same `id` and `lang`.
+fn keys(connection: &Connection, columns: &[Column]) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT group_concat(lower(c.name)) FROM pragma_index_list('alarm') AS i, pragma_index_info(i.name) AS c
+               WHERE i.\"unique\" AND NOT i.partial
+               GROUP BY i.name HAVING max(coalesce(lower(c.name), '') NOT IN ('id', 'lang')) = 0";
     let mut indexes = connection.prepare(sql)?;
-    let others = indexes.query_map([], |row| row.get::<_, bool>(0))?.collect::<Result<Vec<_>, _>>()?;
-    Ok(others.contains(&false))
+    let mut keys = indexes.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    let primary = columns.iter().filter(|column| column.is_key && matches!(&*column.name, "id" | "lang"));
+    keys.extend(primary.map(|column| column.name.clone()));
+    Ok(keys)
 }

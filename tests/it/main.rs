@@ -24,6 +24,7 @@ mod store;
 mod store_adopt;
 mod store_model;
 mod store_read;
+mod store_triggers;
 mod tls;
 mod tree;
 mod upgrade;
