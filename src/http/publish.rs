@@ -84,7 +84,7 @@ pub async fn publish(api: &Api, request: &Request, caller: &Caller, body: Body) 
     match written(api, Write::Publish(alarms)).await? {
         Written::Unchanged(at) => Ok(answer(StatusCode::OK, &ids, at)),
         Written::Done(at) => {
-            audit::acted(request, caller, "published", &ids.join(" "));
+            audit::acted(request, caller, "published", &audit::list(&ids));
             Ok(answer(StatusCode::CREATED, &ids, at))
         }
         Written::Redeemed(_) => Err(problem::busy()),
@@ -221,10 +221,28 @@ fn bad(member: &str, why: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
     use proptest::prelude::*;
     use serde_json::Value;
+    use warp::http::{HeaderMap, Method};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_to_its_end_is_given_up_after_30_seconds() {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let request =
+            Request { method: Method::POST, head: false, query: String::new(), headers, remote: None, excess: None };
+        let late = stream::once(async {
+            tokio::time::sleep(BODY_TIME - Duration::from_secs(1)).await;
+            Ok(Bytes::from_static(b"{}"))
+        });
+        assert_eq!(read(&request, Box::pin(late)).await.unwrap(), "{}");
+        let begun = tokio::time::Instant::now();
+        let endless = stream::once(async { Ok(Bytes::from_static(b"{")) }).chain(stream::pending());
+        let refused = read(&request, Box::pin(endless)).await.unwrap_err().response("");
+        assert_eq!((refused.status(), begun.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 30));
+    }
 
     /// JSON that is nearly an alarm.
     fn nearly() -> impl Strategy<Value = Value> {
