@@ -100,7 +100,13 @@ impl Client {
 
 /// The hub did not answer.
 pub fn no_answer(cause: &reqwest::Error) -> Failure {
-    Failure::Failed(with_causes(cause))
+    let mut said = with_causes(cause);
+    if said.contains("invalid peer certificate") {
+        said.push_str(
+            "; an authority that this system does not know is named by SSL_CERT_FILE=FILE, its certificate in PEM",
+        );
+    }
+    Failure::Failed(said)
 }
 
 /// What a refusal says: the `detail` of a problem (RFC 9457 §3.1.4), or as much as there is.

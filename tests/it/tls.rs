@@ -13,8 +13,10 @@ use crate::server::until;
 /// A certificate for 127.0.0.1 that signs itself, with its key.
 fn certificate(directory: &Path) {
     let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-    let of = ["-subj", "/CN=hub", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "new.key", "-out", "new.pem"];
-    let made = Command::new("openssl").args(new).args(of).current_dir(directory).stderr(Stdio::null()).status();
+    let of = ["-subj", "/CN=hub", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
+    let to = ["-keyout", "new.key", "-out", "new.pem"];
+    let made =
+        Command::new("openssl").args(new).args(of).args(to).current_dir(directory).stderr(Stdio::null()).status();
     assert!(made.expect("openssl is there").success());
     fs::set_permissions(directory.join("new.key"), Permissions::from_mode(0o600)).unwrap();
     for kind in ["key", "pem"] {
@@ -156,4 +158,36 @@ fn the_host_of_a_request_is_known_whatever_the_version() {
         assert_eq!(status(&["-H", "Origin: https://evil.example"]), "403", "{version}");
         assert_eq!(status(&["-H", "Host: evil.example"]), "421", "{version}");
     }
+}
+
+#[test]
+fn the_command_line_talks_over_tls_to_a_hub_whose_authority_it_was_given() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    certificate(directory);
+    let hub = Hub::start(directory, &TLS);
+    let url = format!("https://{}", hub.address);
+    let command = |authority: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alarm-hub"));
+        command.args(arguments).args(["--url", &url]).env("SSL_CERT_FILE", authority).current_dir(directory);
+        command
+    };
+    let done = |arguments: &[&str]| {
+        let done = command("hub.pem", arguments).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let stranger = command("hub.key", &["sessions"]).output().unwrap();
+    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(!stranger.status.success() && said.contains("SSL_CERT_FILE=FILE"), "{said}");
+
+    let mut tail = command("hub.pem", &["tail", "--user", "tiaz", "--lang", "ko"]);
+    let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    until("it is connected", || done(&["sessions"]).contains("tiaz"));
+    done(&["send", "ko=안녕"]);
+    let mut line = String::new();
+    BufReader::new(tail.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("안녕"), "{line}");
+    done(&["kick", "tiaz"]);
+    assert!(tail.wait().unwrap().success());
 }
