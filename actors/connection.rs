@@ -99,6 +99,7 @@ pub(crate) struct Connection {
     since: SystemTime,
     took_over: bool,
     delivered: u64,
+    last_alarm: Option<Instant>,
     /// When the oldest change was made that came live and may not have been offered yet.
     fresh: Option<Instant>,
     /// The hello that waits until `?history` is known to begin somewhere.
@@ -155,6 +156,7 @@ impl Connection {
             since: SystemTime::now(),
             took_over,
             delivered: 0,
+            last_alarm: None,
             fresh: None,
             greeting: Some(hello),
             gap_matters: known.is_some(),
@@ -319,6 +321,7 @@ impl Connection {
             since: self.since,
             took_over: self.took_over,
             delivered: self.delivered,
+            last_alarm: self.last_alarm.and_then(|last| SystemTime::now().checked_sub(last.elapsed())),
             at: self.delivery.at(),
             queued: self.sink.queued(),
         }
@@ -360,9 +363,13 @@ impl Connection {
         }
         let mut made = None;
         let stop = stop.unwrap_or_else(|| {
-            let (more, stop) = self.delivery.take(room, capacity, Instant::now());
-            self.delivered += more.len() as u64;
-            made = self.fresh.filter(|_| !more.is_empty());
+            let now = Instant::now();
+            let (more, stop) = self.delivery.take(room, capacity, now);
+            if !more.is_empty() {
+                self.delivered += more.len() as u64;
+                self.last_alarm = Some(now);
+                made = self.fresh;
+            }
             if stop == Stop::Empty {
                 self.fresh = None;
             }

@@ -13,9 +13,10 @@ const MEANT = 30_000;
 /** A text of 64 KiB, every letter escaped. */
 const LONGEST_EVENT = 1 << 20;
 const FINAL = [400, 404, 405, 406, 410, 421];
+/** @type {StateDetail} */
+export const IDLE = { state: "idle", cause: "", status: 0, retryAt: 0 };
 /** States that lead to a live stream by themselves. */
 export const OPEN = ["connecting", "live", "reconnecting"];
-const PASSED_ON = ["alarm", "updated", "cleared", "acknowledged", "gap", "reset", "status", "hello"];
 
 /**
  * Its events carry the hub's JSON in `detail`: `alarm`, `updated` (replace it by its id), `cleared`, `acknowledged`,
@@ -29,8 +30,7 @@ export class AlarmClient extends EventTarget {
   /** Of the last block: what has been delivered, under which claim. */
   #id = "";
   #meantUntil = 0;
-  /** @type {StateDetail} */
-  #detail = { state: "idle", cause: "", status: 0, retryAt: 0 };
+  #detail = IDLE;
   /** What comes from any other connection is dropped. @type {AbortController | undefined} */
   #run;
   #retry = 0;
@@ -228,7 +228,7 @@ export class AlarmClient extends EventTarget {
       this.#hear();
       this.#become("live");
     }
-    if (PASSED_ON.includes(event)) this.dispatchEvent(new CustomEvent(event, { detail }));
+    if (event !== "state") this.dispatchEvent(new CustomEvent(event, { detail }));
   }
 
   #hear() {

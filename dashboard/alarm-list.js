@@ -1,20 +1,17 @@
-// <alarm-list src="/connection/tiaz" lang="ko">: the alarms of one user, and how the connection is.
-//
-// In the light DOM, for the page's own style. Text is only ever text, never HTML.
+// The alarms of one user, and how the connection is. In the light DOM; text is never HTML.
 
-import { AlarmClient, OPEN } from "./alarm-client.js";
+import { AlarmClient, IDLE, OPEN } from "./alarm-client.js";
 import { AlarmModel, ROWS } from "./alarm-model.js";
 import { STATES, WORDS, many, meaning, say, spoken } from "./words.js";
 
-/** @import { Alarm, StateDetail } from "./types.js" */
+/** @import { Alarm, Options, StateDetail } from "./types.js" */
+/** @import { Sentence } from "./words.js" */
 
 const PAGE = 50;
 /** Milliseconds between two sentences that are read aloud. */
 const BREATH = 5_000;
 /** Pixels. */
 const AT_TOP = 40;
-/** @type {StateDetail} */
-const NOT_YET = { state: "idle", cause: "", status: 0, retryAt: 0 };
 
 /**
  * @template {keyof HTMLElementTagNameMap} T
@@ -47,7 +44,7 @@ const plain = (text) => text.normalize("NFKC").toLowerCase();
 export class AlarmList extends HTMLElement {
   static observedAttributes = ["src", "lang", "languages"];
 
-  /** As in the options of the client. @type {import("./types.js").Options["token"]} */
+  /** @type {Options["token"]} */
   token;
   /** @type {AlarmClient | undefined} */
   #client;
@@ -57,7 +54,7 @@ export class AlarmList extends HTMLElement {
   #unreadOnly = false;
   /** @type {Map<string, HTMLLIElement>} */
   #items = new Map();
-  /** The one that the tab key finds, or nobody would get past the list. @type {Element | null} */
+  /** The one that the tab key finds. @type {Element | null} */
   #current = null;
   /** @type {AbortController | undefined} */
   #refilling;
@@ -175,7 +172,7 @@ export class AlarmList extends HTMLElement {
   }
 
   /**
-   * @param {import("./words.js").Sentence | undefined} sentence
+   * @param {Sentence | undefined} sentence
    * @param {string | number} [value]
    */
   #say(sentence, value) {
@@ -201,7 +198,7 @@ export class AlarmList extends HTMLElement {
     this.#wait(false);
     const src = this.getAttribute("src");
     if (!src) return;
-    const client = (this.#client = new AlarmClient(src, { languages: this.#languages(), token: this.token }));
+    const client = (this.#client = new AlarmClient(src, { languages: this.#languages(), token: () => this.token?.() ?? "" }));
     /** @type {Record<string, (detail: any) => void>} */
     const listeners = {
       state: (detail) => this.#stateChanged(detail),
@@ -251,7 +248,7 @@ export class AlarmList extends HTMLElement {
       this.#tell("");
     } catch (error) {
       if (signal.aborted) return;
-      // Without a connection the bar says enough, and the next one fetches again.
+      // The next connection fetches again.
       if (client?.state === "live") {
         this.#fail(error);
         setTimeout(() => !signal.aborted && client.state === "live" && this.#refill(), BREATH);
@@ -344,7 +341,7 @@ export class AlarmList extends HTMLElement {
   }
 
   #showState() {
-    const detail = this.#client?.detail ?? NOT_YET;
+    const detail = this.#client?.detail ?? IDLE;
     const { state, retryAt } = detail;
     const seconds = Math.ceil((retryAt - Date.now()) / 1000);
     const isWaiting = state === "reconnecting";
@@ -374,7 +371,7 @@ export class AlarmList extends HTMLElement {
     this.#place(fits);
     const isOpen = OPEN.includes(this.#client?.state ?? "");
     this.#empty.hidden = fits.length > 0 || (!this.#loaded && !isOpen);
-    set(this.#empty, this.#loaded ? this.#say(WORDS.empty) : "…");
+    set(this.#empty, this.#loaded ? this.#say(rows.length ? WORDS.none : WORDS.empty) : "…");
     this.#pill.hidden = !held.size && !behind;
     set(this.#pill, this.#say(held.size ? many(held.size) : WORDS.newest, held.size));
     this.#older.hidden = !next;
@@ -444,7 +441,10 @@ export class AlarmList extends HTMLElement {
       ack: this.#say(row.acknowledged ? WORDS.takeBack : WORDS.acknowledge),
     };
     for (const [name, text] of Object.entries(texts)) set(item.getElementsByClassName(`alarm-${name}`)[0], text);
-    item.firstElementChild?.setAttribute("lang", row.lang);
+    const [message] = item.children;
+    message?.setAttribute("lang", row.lang);
+    // It scrolls, also by keyboard.
+    if (row.message.length > 300 || row.message.split("\n").length > 8) message?.setAttribute("tabindex", "0");
     item.classList.toggle("unread", unread);
   }
 
@@ -465,7 +465,7 @@ export class AlarmList extends HTMLElement {
         this.#spoke = Date.now();
         const n = this.#unsaid.length;
         const latest = this.#unsaid[n - 1];
-        const detail = this.#client?.detail ?? NOT_YET;
+        const detail = this.#client?.detail ?? IDLE;
         const state = `${this.#say(STATES[detail.state])}. ${meaning(this.#language, detail)} `;
         const news = latest ? `${this.#say(many(n), n)}: ${latest.message.slice(0, 200)}` : "";
         this.#voice.textContent = `${this.#stateUnsaid ? state : ""}${news}`.trim();

@@ -18,7 +18,7 @@ const marked = ({ alarms, unread, unread_more }, above = 0) => {
 export class AlarmModel {
   /** Newest first. @type {(Alarm & { unread?: boolean })[]} */
   rows = [];
-  /** Not to be shown yet: who reads further down must not have the list jump. @type {Set<string>} */
+  /** Not shown yet: the list must not jump. @type {Set<string>} */
   held = new Set();
   /** What older ones follow after. @type {string | null} */
   next = null;

@@ -6,6 +6,7 @@
  * @property {number} read changes of alarms a second
  * @property {Record<string, number>} delivered a second, by language
  * @property {Record<string, number>} missing a second, by language
+ * @property {number} lag milliseconds since the database was last looked at with success
  * @property {number} delay milliseconds from a change to the write to a connection, on average
  */
 
@@ -44,6 +45,7 @@ export function rates(before, { at, text }) {
     read: grown("alarm_hub_alarms_read_total") / seconds,
     delivered: byLanguage("alarm_hub_alarms_delivered_total"),
     missing: byLanguage("alarm_hub_missing_translations_total"),
+    lag: (values.get("alarm_hub_poll_lag_seconds") ?? 0) * 1000,
     delay: delays ? (grown("alarm_hub_delivery_delay_seconds_sum") / delays) * 1000 : 0,
   };
   return { rate, previous };

@@ -15,7 +15,7 @@ import { LANGUAGES, say, spoken } from "./words.js";
  * @property {string[]} languages
  * @property {string} since
  * @property {number} delivered
- * @property {string} cursor
+ * @property {string | null} last_alarm_at
  * @property {number} queued
  */
 
@@ -40,6 +40,7 @@ const charts = {
   read: chart(),
   delivered: chart(),
   missing: chart(),
+  lag: chart(),
   delay: chart(),
 };
 /** @type {Numbers | undefined} */
@@ -71,10 +72,10 @@ function show() {
     const cells = [
       session.user,
       session.languages.join(", "),
-      new Date(session.since).toLocaleString(language),
-      String(session.queued),
+      time(session.since),
+      time(session.last_alarm_at),
       String(session.delivered),
-      session.cursor,
+      String(session.queued),
     ];
     cells.forEach((cell, i) => row.children[i] && (row.children[i].textContent = cell));
     const kick = row.querySelector("button");
@@ -92,6 +93,9 @@ function show() {
   get("count").textContent = text("count", sessions.length);
 }
 
+/** @param {string | null} moment */
+const time = (moment) => (moment ? new Date(moment).toLocaleString(language) : "-");
+
 /** @param {Session} session */
 function newRow({ conn, user }) {
   const row = document.createElement("tr");
@@ -101,7 +105,7 @@ function newRow({ conn, user }) {
   name.dir = "auto";
   row.append(name);
   for (let i = 1; i < 6; i++) row.append(document.createElement("td"));
-  for (const i of [3, 4]) row.children[i]?.classList.add("number");
+  for (const i of [4, 5]) row.children[i]?.classList.add("number");
   const kick = document.createElement("button");
   kick.type = "button";
   kick.onclick = () => {
@@ -143,12 +147,20 @@ async function look() {
   try {
     const response = await fetch("sessions", { cache: "no-store" });
     if (response.ok) sessions = (await response.json()).sessions;
-    tell(response.ok ? "" : refusal(response.status));
+    tell(response.ok ? await troubles() : refusal(response.status));
     if (response.ok) show();
     await measure();
   } catch {
     tell(text("away"));
   }
+}
+
+/** Why the hub is not ready, in the words of its log. */
+async function troubles() {
+  /** @type {{ checks: Record<string, { reason?: string }> }} */
+  const { checks } = await (await fetch("readyz", { cache: "no-store" })).json();
+  const failed = Object.entries(checks).filter(([, { reason }]) => reason);
+  return failed.map(([name, { reason }]) => `${name}: ${reason}`).join("\n");
 }
 
 /** Without the right to read the metrics the page shows who is connected, and no charts. */
@@ -163,7 +175,8 @@ async function measure() {
   charts.read.add({ "": rate.read });
   charts.delivered.add(rate.delivered);
   charts.missing.add(rate.missing);
-  charts.delay.add({ ms: rate.delay });
+  charts.lag.add({ "": rate.lag });
+  charts.delay.add({ "": rate.delay });
 }
 
 async function keepLooking() {

@@ -122,6 +122,9 @@ fn add_health(registry: &mut Registry, health: &Health) {
     let looked = health.looked.and_then(|looked| looked.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let help = "When the database was last looked at with success; 0 is never";
     add("last_poll_timestamp_seconds", help, Value::Seconds(looked.as_secs_f64()));
+    let help = "How long ago that was; 0 is also never";
+    let lag = health.looked.and_then(|looked| looked.elapsed().ok()).unwrap_or_default();
+    add("poll_lag_seconds", help, Value::Seconds(lag.as_secs_f64()));
 }
 
 fn add_standing(registry: &mut Registry, standing: &Standing) {

@@ -78,6 +78,8 @@ pub struct Session {
     pub took_over: bool,
     /// Alarms handed to it (`alarm` and `updated`).
     pub delivered: u64,
+    /// When the last of them was; `None`: there was none yet.
+    pub last_alarm: Option<SystemTime>,
     /// How far it has come.
     pub at: Position,
     /// Alarms that wait to be written.

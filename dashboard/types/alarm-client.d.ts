@@ -1,4 +1,6 @@
 import type { History, Options, State, StateDetail } from "./types.js";
+/** @type {StateDetail} */
+export declare const IDLE: StateDetail;
 /** States that lead to a live stream by themselves. */
 export declare const OPEN: string[];
 /**

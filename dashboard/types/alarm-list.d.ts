@@ -1,4 +1,5 @@
 import { AlarmClient } from "./alarm-client.js";
+import type { Options } from "./types.js";
 /**
  * `src`: the stream. `lang`: the language of its words, and of the alarms unless `languages` has another list.
  * Events: `change`: what it shows; `arrive`: `detail.alarms` are new; `state`: a {@link StateDetail}.
@@ -6,8 +7,8 @@ import { AlarmClient } from "./alarm-client.js";
 export declare class AlarmList extends HTMLElement {
     #private;
     static observedAttributes: string[];
-    /** As in the options of the client. @type {import("./types.js").Options["token"]} */
-    token: import("./types.js").Options["token"];
+    /** @type {Options["token"]} */
+    token: Options["token"];
     constructor();
     get client(): AlarmClient | undefined;
     /** How many are not acknowledged, also beyond the rows; `+`: and more. */

@@ -30,7 +30,8 @@ pub struct KickArguments {
     hub: HubAddress,
 }
 
-const COLUMNS: [&str; 8] = ["user", "conn", "languages", "since", "took_over", "delivered", "queued", "cursor"];
+const COLUMNS: [&str; 9] =
+    ["user", "conn", "languages", "since", "took_over", "delivered", "last_alarm_at", "queued", "cursor"];
 
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let client = Client::new(arguments.hub)?;
@@ -67,10 +68,10 @@ fn table(sessions: &[Value]) -> Vec<String> {
     };
     let heading = COLUMNS.map(|column| column.replace('_', "-").to_ascii_uppercase());
     let rows = sessions.iter().map(|session| COLUMNS.map(|column| cell(session, column)));
-    let rows: Vec<[String; 8]> = std::iter::once(heading).chain(rows).collect();
+    let rows: Vec<[String; COLUMNS.len()]> = std::iter::once(heading).chain(rows).collect();
     let width = |index: usize| rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-    let line = |row: &[String; 8]| {
+    let line = |row: &[String; COLUMNS.len()]| {
         let cells = row.iter().zip(&widths).zip(COLUMNS).map(|((cell, width), column)| match column {
             "delivered" | "queued" => format!("{cell:>width$}"),
             _ => format!("{cell:<width$}"),
@@ -90,15 +91,15 @@ mod tests {
     fn the_table_is_aligned_and_what_is_not_told_is_a_dash() {
         let sessions = [
             json!({"user": "tiaz", "conn": "ab", "languages": ["ko-KR", "ko"], "since": "2026-01-01T00:00:00Z",
-                   "took_over": true, "delivered": 1200, "cursor": "0a.5", "queued": 0}),
+                   "took_over": true, "delivered": 1200, "last_alarm_at": null, "cursor": "0a.5", "queued": 0}),
             json!({"user": "b", "conn": "cd", "languages": [], "took_over": false, "delivered": 7, "queued": 12}),
         ];
         assert_eq!(
             table(&sessions),
             [
-                "USER  CONN  LANGUAGES  SINCE                 TOOK-OVER  DELIVERED  QUEUED  CURSOR",
-                "tiaz  ab    ko-KR,ko   2026-01-01T00:00:00Z  yes             1200       0  0a.5",
-                "b     cd               -                     no                 7      12  -",
+                "USER  CONN  LANGUAGES  SINCE                 TOOK-OVER  DELIVERED  LAST-ALARM-AT  QUEUED  CURSOR",
+                "tiaz  ab    ko-KR,ko   2026-01-01T00:00:00Z  yes             1200  -                   0  0a.5",
+                "b     cd               -                     no                 7  -                  12  -",
             ]
         );
     }

@@ -24,6 +24,7 @@ fn shown(session: &Session) -> Value {
         "since": wire::rfc3339(session.since),
         "took_over": session.took_over,
         "delivered": session.delivered,
+        "last_alarm_at": session.last_alarm.map(wire::rfc3339),
         "cursor": wire::cursor(session.at),
         "queued": session.queued,
     })

@@ -50,6 +50,7 @@ struct Live {
     since_ms: u64,
     took_over: bool,
     delivered: u64,
+    last_alarm_ms: Option<u64>,
     feed: u32,
     seq: u64,
     queued: u32,
@@ -84,14 +85,14 @@ pub fn decode_note(bytes: &[u8]) -> Result<Note, String> {
 }
 
 fn live(session: Session) -> Live {
-    let since = session.since.duration_since(UNIX_EPOCH).unwrap_or_default();
     Live {
         user: session.user,
         conn: session.conn.as_u128(),
         languages: session.languages.to_vec(),
-        since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        since_ms: milliseconds(session.since),
         took_over: session.took_over,
         delivered: session.delivered,
+        last_alarm_ms: session.last_alarm.map(milliseconds),
         feed: session.at.feed.0,
         seq: session.at.seq,
         queued: session.queued,
@@ -103,12 +104,23 @@ fn session(live: Live) -> Session {
         user: live.user,
         conn: Uuid::from_u128(live.conn),
         languages: live.languages.into(),
-        since: UNIX_EPOCH.checked_add(Duration::from_millis(live.since_ms)).unwrap_or(SystemTime::UNIX_EPOCH),
+        since: time(live.since_ms),
         took_over: live.took_over,
         delivered: live.delivered,
+        last_alarm: live.last_alarm_ms.map(time),
         at: Position { feed: FeedName(live.feed), seq: live.seq },
         queued: live.queued,
     }
+}
+
+/// Since 1970.
+fn milliseconds(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What [`milliseconds`] was made of.
+fn time(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -124,6 +136,7 @@ mod tests {
             since: UNIX_EPOCH + Duration::from_millis(1_790_000_000_123),
             took_over: true,
             delivered: 3,
+            last_alarm: Some(UNIX_EPOCH + Duration::from_millis(1_790_000_000_456)),
             at: Position { feed: FeedName(7), seq: 42 },
             queued: 1,
         };

@@ -2,8 +2,8 @@
 
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { existsSync, rmSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -13,6 +13,9 @@ import puppeteer from "puppeteer-core";
 
 /** How long a fact may take on a machine that has other things to do, in milliseconds. */
 export const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
+
+/** A host that is not this machine, as far as a browser can see. */
+export const ANOTHER_HOST = "alarms.example";
 
 export const ROOT = path.resolve(import.meta.dirname, "../..");
 const target = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target");
@@ -31,6 +34,15 @@ const PROGRAMS = {
 async function folder(name) {
   const made = await mkdtemp(path.join(tmpdir(), `alarm-hub-${name}-`));
   return { path: made, remove: () => rm(made, { recursive: true, force: true, maxRetries: 5 }) };
+}
+
+/** A file with a key, for tokens; it is gone when the tests are. */
+export async function keyFile(key) {
+  const made = await folder("key");
+  process.on("exit", () => rmSync(made.path, { recursive: true, force: true }));
+  const file = path.join(made.path, "key");
+  await writeFile(file, key, { mode: 0o600 });
+  return file;
 }
 
 export class Hub {
@@ -108,8 +120,11 @@ export class Hub {
   }
 }
 
-/** A browser with a new profile. */
-export async function launch(name, preferences = {}) {
+/**
+ * A browser with a new profile, to which this host is the machine that it runs on. Firefox alone chooses light or dark
+ * when it is started, and lets pages notify from then on.
+ */
+export async function launch(name, scheme = "light") {
   const executablePath = PROGRAMS[name]?.find((file) => existsSync(file));
   if (!executablePath) throw new Error(`there is no ${name} here: make test installs it`);
   const profile = await folder(name);
@@ -129,9 +144,15 @@ export async function launch(name, preferences = {}) {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--lang=en-US",
+            `--host-resolver-rules=MAP ${ANOTHER_HOST} 127.0.0.1`,
           ]
         : [],
-    extraPrefsFirefox: { "intl.accept_languages": "en-US,en", ...preferences },
+    extraPrefsFirefox: {
+      "intl.accept_languages": "en-US,en",
+      "layout.css.prefers-color-scheme.content-override": scheme === "dark" ? 0 : 1,
+      "permissions.default.desktop-notification": 1,
+      "network.dns.localDomains": ANOTHER_HOST,
+    },
   });
   const close = browser.close.bind(browser);
   browser.close = async () => {
@@ -186,23 +207,25 @@ export const text = (page, selector) => page.$eval(selector, (element) => elemen
 
 /**
  * Stands between browser and hub as a proxy does: `mode` is `pass`, `stall` (takes everything, passes nothing on, also
- * of what is open), or a status to answer with. `seen` are the requests that came.
+ * of what is open), `hold` (passes what is new on when it is released), or a status to answer with. `seen` are the
+ * requests that came.
  */
 export class Way {
   mode = "pass";
   /** Seconds that an answer with a status asks to wait. */
   retryAfter = 0;
   seen = [];
+  #held = [];
   #server;
   #open = new Set();
 
-  static async to(hub, address = "127.0.0.1") {
+  static async to(hub) {
     const way = new Way();
     way.hub = hub;
     way.#server = http.createServer((request, response) => way.#pass(hub, request, response));
-    way.#server.listen(0, address);
+    way.#server.listen(0, "127.0.0.1");
     await once(way.#server, "listening");
-    way.host = `${address}:${way.#server.address().port}`;
+    way.host = `127.0.0.1:${way.#server.address().port}`;
     way.url = `http://${way.host}`;
     return way;
   }
@@ -210,9 +233,11 @@ export class Way {
   #pass(hub, request, response) {
     const { pathname, searchParams } = new URL(request.url, this.url);
     this.seen.push({
+      at: performance.now(),
       path: pathname,
       position: searchParams.get("last_event_id"),
       lang: searchParams.get("lang"),
+      history: searchParams.get("history"),
       header: request.headers["last-event-id"],
     });
     const { mode } = this;
@@ -223,6 +248,11 @@ export class Way {
     this.#open.add(response);
     response.on("close", () => this.#open.delete(response));
     if (mode === "stall") return;
+    if (mode === "hold") return this.#held.push(() => this.#forward(hub, request, response));
+    this.#forward(hub, request, response);
+  }
+
+  #forward(hub, request, response) {
     const [host, port] = hub.host.split(":");
     const forward = http.request({ host, port, method: request.method, path: request.url, headers: { ...request.headers, host: this.host } });
     forward.on("response", (answer) => {
@@ -239,6 +269,21 @@ export class Way {
   /** The openings of a stream that came. */
   get openings() {
     return this.seen.filter(({ path }) => path.startsWith("/connection/"));
+  }
+
+  /** Waits for a request. */
+  async until(fact) {
+    const end = Date.now() + PATIENCE;
+    while (!this.seen.some(fact)) {
+      if (Date.now() > end) throw new Error(`nothing came with ${fact}, but ${JSON.stringify(this.seen)}`);
+      await new Promise((later) => setTimeout(later, 20));
+    }
+  }
+
+  /** Passes everything on again, also what was held. */
+  release() {
+    this.mode = "pass";
+    for (const pass of this.#held.splice(0)) pass();
   }
 
   /** Breaks what is open. */

@@ -26,6 +26,12 @@ try {
   await mkdir(folder, { recursive: true });
   for (const [ko, en, ja] of ALARMS) await hub.send({ ko, "en-US": en, ja });
   await hub.send({ ko: "한국어로만 등록된 알림입니다. 다른 언어의 독자에게는 그렇게 표시됩니다." });
+  const odd = (messages) => hub.send(messages, { user: "odd" });
+  await odd({ "en-US": Array.from({ length: 12 }, (_, i) => `line ${i + 1} of a report of twelve`).join("\n") });
+  await odd({ ar: "توقفت المضخة رقم 2 في الخط A عند الساعة 02:00." });
+  await odd({ he: "המשאבה נעצרה (קו A)!" });
+  await odd({ "en-US": `One word without a break: ${"x".repeat(200)}` });
+  await odd({ "en-US": "A text of many sentences that somebody's monitoring wrote without thinking of a reader. ".repeat(20) });
   const { alarms } = await (await fetch(`${hub.url}/users/tiaz/alarms`)).json();
   for (const { id } of alarms.slice(3)) await fetch(`${hub.url}/users/tiaz/alarms/${id}/ack`, { method: "PUT" });
 
@@ -74,7 +80,15 @@ try {
     await shoot(page, "stopped", language);
     const form = await open(browser, `${hub.url}/?lang=${READ[language]}`);
     await shoot(form, "form", language);
-    for (const opened of [page, operator, form, ...others]) await opened.close();
+    const empty = await open(browser, `${hub.url}/?user=empty&lang=${READ[language]}`);
+    await until(empty, () => !document.querySelector(".alarm-empty").hidden);
+    await empty.type("#filter", "x");
+    await until(empty, () => document.querySelector(".alarm-empty").textContent !== "…");
+    await shoot(empty, "empty", language);
+    const odd = await open(browser, `${hub.url}/?user=odd&lang=${READ[language]}`);
+    await until(odd, () => document.querySelectorAll(".alarm-row").length > 3);
+    await shoot(odd, "odd", language);
+    for (const opened of [page, operator, form, empty, odd, ...others]) await opened.close();
   }
 } finally {
   await browser.close();

@@ -330,6 +330,7 @@ fn who_is_connected_is_listed_and_can_be_ended() {
     let mut alice = hub.live("alice?lang=ko-KR,ko", "");
     let mut bob = hub.live("bob", "");
     assert_eq!(first.event().1["reason"], "superseded");
+    assert_eq!(hub.get("/sessions/alice", "").json()["last_alarm_at"], Value::Null);
     write(directory.path(), THREE);
     assert_eq!([alice.event().0, bob.event().0], ["alarm", "alarm"]);
     let list = hub.get("/sessions", "").json();
@@ -341,7 +342,8 @@ fn who_is_connected_is_listed_and_can_be_ended() {
     assert_eq!((&one["took_over"], &one["delivered"], &one["queued"]), (&true.into(), &1.into(), &0.into()));
     assert!(alice.id.starts_with(one["cursor"].as_str().unwrap()), "{one}");
     assert_eq!(one["conn"].as_str().unwrap().len(), 32);
-    assert!(one["since"].as_str().unwrap().ends_with('Z'));
+    let [since, last] = ["since", "last_alarm_at"].map(|name| one[name].as_str().unwrap());
+    assert!(since.ends_with('Z') && last.len() == since.len() && last >= since, "{one}");
     let kicked = hub.ask("DELETE", "/sessions/alice", "", b"");
     assert_eq!((kicked.status, kicked.body.len()), (204, 0), "{kicked:?}");
     let (event, data) = alice.event();

@@ -90,6 +90,7 @@ fn what_happens_is_counted_and_no_user_is_named() {
     }
     assert!(numbers["alarm_hub_poll_duration_seconds_count"] > 0.0);
     assert!(numbers["alarm_hub_last_poll_timestamp_seconds"] > 1.6e9);
+    assert!((0.0..60.0).contains(&numbers["alarm_hub_poll_lag_seconds"]), "{numbers:?}");
     assert!(!numbers.keys().any(|name| name.contains("-user")), "{numbers:?}");
     write(directory.path(), "INSERT INTO alarm (id, lang, message) VALUES ('odd', 'ko', x'00ff')");
     counts(&hub.address, "alarm_hub_alarms_read_total", 2.0);
