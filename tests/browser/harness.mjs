@@ -215,6 +215,8 @@ export class Way {
   /** Seconds that an answer with a status asks to wait. */
   retryAfter = 0;
   seen = [];
+  /** Pages that stand beside the hub's own, by their path. */
+  pages = {};
   #held = [];
   #server;
   #open = new Set();
@@ -240,6 +242,11 @@ export class Way {
       history: searchParams.get("history"),
       header: request.headers["last-event-id"],
     });
+    const page = this.pages[pathname];
+    if (page) {
+      const kind = pathname.endsWith(".js") ? "text/javascript" : "text/html";
+      return response.writeHead(200, { "Content-Type": `${kind}; charset=utf-8` }).end(page);
+    }
     const { mode } = this;
     if (typeof mode === "number") {
       const headers = { "Content-Type": "text/html", ...(this.retryAfter && { "Retry-After": this.retryAfter }) };
