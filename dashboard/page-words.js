@@ -9,7 +9,7 @@ export const PAGE = {
   allSure: ["Acknowledge all?", "모두 확인할까요?", "すべて確認しますか？"],
   allFailed: ["Not all could be acknowledged.", "일부 알림을 확인 처리하지 못했습니다.", "一部のアラームを確認済みにできませんでした。"],
   sound: ["Sound", "알림음", "通知音"],
-  notify: ["Notifications", "데스크톱 알림", "デスクトップ通知"],
+  notify: ["Notify", "데스크톱 알림", "デスクトップ通知"],
   insecure: [
     "Desktop notifications need HTTPS: over plain HTTP the browser allows them on the hub’s own machine only.",
     "데스크톱 알림에는 HTTPS가 필요합니다. HTTP에서는 허브가 실행 중인 기기에서만 쓸 수 있습니다.",
