@@ -170,12 +170,12 @@ fn resume(hub: &Hub, user: &str, id: &str) -> Stream {
     hub.connect(user, &format!("Accept: text/event-stream\r\nAccept-Language: ko\r\nLast-Event-ID: {id}\r\n"))
 }
 
-/// The next event that is neither a status nor a ping.
+/// The next event that is no status.
 fn event(stream: &mut Stream) -> (String, Value) {
     let begun = Instant::now();
     loop {
         let (event, data) = stream.event();
-        if event != "status" && event != "ping" {
+        if event != "status" {
             return (event, data);
         }
         assert!(begun.elapsed() < PATIENCE, "nothing but {event}");

@@ -20,7 +20,7 @@ use ractor::{Actor, ActorRef};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Hub, Stream, THREE, get, write};
+use crate::{Hub, THREE, get, write};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 const HEAD: Position = Position { feed: FeedName(7), seq: 5 };
@@ -110,13 +110,28 @@ fn readyz(hub: &Hub) -> (u16, Value) {
 
 /// Waits until `/readyz` has this status.
 fn answers(hub: &Hub, status: u16) -> Value {
+    says(hub, |now, _| now == status)
+}
+
+/// Waits until `/readyz` is red because of this check, for a reason that names this.
+fn is_red(hub: &Hub, check: &str, named: &str) {
+    says(hub, |status, body| {
+        let check = &body["checks"][check];
+        let reason = check["reason"].as_str().unwrap_or_default();
+        (status, &body["status"], &check["status"]) == (503, &"failed".into(), &"failed".into())
+            && reason.contains(named)
+    });
+}
+
+/// Waits until `/readyz` says what is asked for.
+fn says(hub: &Hub, is_so: impl Fn(u16, &Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
-        let (now, body) = readyz(hub);
-        if now == status {
+        let (status, body) = readyz(hub);
+        if is_so(status, &body) {
             return body;
         }
-        assert!(begun.elapsed() < Duration::from_secs(90), "it still answers {now}: {body}");
+        assert!(begun.elapsed() < Duration::from_secs(90), "it still answers {status}: {body}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -128,9 +143,7 @@ fn a_hub_is_ready_until_its_triggers_are_gone_and_again_once_they_can_be_made() 
     let ready = answers(&hub, 200);
     assert_eq!(ready["status"], "ok", "{ready}");
     write(directory.path(), "ALTER TABLE alarm RENAME TO kept; CREATE TABLE alarm (a)");
-    let red = answers(&hub, 503);
-    assert_eq!((&red["status"], &red["checks"]["triggers"]["status"]), (&"failed".into(), &"failed".into()));
-    assert!(red["checks"]["triggers"]["reason"].as_str().unwrap().contains("alarm_hub_insert"), "{red}");
+    is_red(&hub, "triggers", "alarm_hub_insert");
     write(directory.path(), "DROP TABLE alarm; ALTER TABLE kept RENAME TO alarm");
     answers(&hub, 200);
 }
@@ -146,8 +159,7 @@ fn a_hub_whose_database_is_held_by_another_program_is_not_ready_until_it_is_let_
     let hub = Hub::start(directory.path(), &["--db", "alarms.db"]);
     answers(&hub, 200);
     let mut holder = hold(directory.path());
-    let red = answers(&hub, 503);
-    assert!(red["checks"]["database"]["reason"].as_str().unwrap().contains("locked"), "{red}");
+    is_red(&hub, "database", "locked");
     holder.kill().unwrap();
     holder.wait().unwrap();
     answers(&hub, 200);
@@ -195,16 +207,6 @@ impl Manager {
     }
 }
 
-/// The next event that is no ping.
-fn event(stream: &mut Stream) -> (String, Value) {
-    loop {
-        let (event, data) = stream.event();
-        if event != "ping" {
-            return (event, data);
-        }
-    }
-}
-
 #[test]
 fn while_the_disk_hangs_readers_and_readiness_and_the_service_manager_are_told_and_all_heals_with_it() {
     let directory = TempDir::new().unwrap();
@@ -222,11 +224,11 @@ fn while_the_disk_hangs_readers_and_readiness_and_the_service_manager_are_told_a
     manager.until("READY=1");
     manager.until("WATCHDOG=1");
     let mut stream = hub.connect("tiaz", "Accept-Language: ko\r\n");
-    assert_eq!(event(&mut stream).0, "hello");
+    assert_eq!(stream.event().0, "hello");
 
     std::fs::write(path("hang"), "").unwrap();
     write(directory.path(), THREE);
-    let (status, data) = event(&mut stream);
+    let (status, data) = stream.event();
     assert_eq!((status.as_str(), &data["source"]), ("status", &"down".into()));
     let red = answers(&hub, 503);
     assert!(red["checks"]["database"]["reason"].as_str().unwrap().contains("does its disk answer?"), "{red}");
@@ -234,8 +236,8 @@ fn while_the_disk_hangs_readers_and_readiness_and_the_service_manager_are_told_a
     assert!(manager.is_left_alone(), "so it ends the hub and starts it again");
 
     std::fs::remove_file(path("hang")).unwrap();
-    assert_eq!(event(&mut stream).1["source"], "up");
-    assert_eq!(event(&mut stream).1["message"], "예약에 성공했습니다!");
+    assert_eq!(stream.event().1["source"], "up");
+    assert_eq!(stream.event().1["message"], "예약에 성공했습니다!");
     assert_eq!(answers(&hub, 200)["status"], "ok");
     manager.until("WATCHDOG=1");
     hub.signal("TERM");

@@ -139,7 +139,7 @@ fn a_proxy_with_its_defaults_passes_events_on_at_once_and_the_heartbeat_outlives
         let insert = format!("INSERT INTO alarm (id, lang, message) VALUES ('{}', 'ko', 'x')", proxy.address);
         write(directory.path(), &insert);
         assert_eq!(quiet.event().0, "alarm", "without waiting for more to fill a buffer with");
-        assert_eq!((0..12).filter(|_| kept.event().0 == "ping").count(), 11, "all but the alarm");
+        assert_eq!((0..12).filter(|_| kept.any_event().0 == "ping").count(), 11, "all but the alarm");
         let mut rest = String::new();
         let _ = quiet.lines.read_to_string(&mut rest); // how it ends is the proxy's business
         assert!(!rest.contains("event:"), "the time-out is there: {rest}");

@@ -39,6 +39,7 @@ fn the_same_page_that_is_back_on_another_hub_replaces_its_connection_without_a_b
     let cluster = Cluster::start(2);
     let [a, b] = &cluster.hubs[..] else { panic!("two hubs") };
     let mut first = open(a, "tiaz");
+    std::thread::sleep(APART);
     let mut back = resume(b, "tiaz", &first.id);
     assert_eq!(back.event().1["resumed"], true);
     let mut rest = String::new();
