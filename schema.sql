@@ -32,9 +32,8 @@ CREATE TABLE IF NOT EXISTS hub_ticket (
 );
 -- schema: the version of all this. feed: the database's name. adopted: positions up to this one are history.
 -- pruned: the last seq that is no longer in the log. chore…: how far the rows that no trigger told of have been put
--- into alarm_index. replacing: 0, but while REPLACE deletes a row.
+-- into alarm_index.
 CREATE TABLE IF NOT EXISTS hub_meta (key TEXT PRIMARY KEY, value);
-INSERT OR IGNORE INTO hub_meta (key, value) VALUES ('replacing', 0);
 
 -- REPLACE fires no DELETE trigger (unless recursive_triggers is on): the row that is about to be replaced is told here.
 CREATE TRIGGER IF NOT EXISTS alarm_hub_before_insert BEFORE INSERT ON alarm
@@ -53,59 +52,78 @@ BEGIN
   FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang AND (row.id IS NOT OLD.id OR row.lang IS NOT OLD.lang);
 END;
 CREATE TRIGGER IF NOT EXISTS alarm_hub_insert AFTER INSERT ON alarm
+WHEN NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
+                 AND existed = 2 AND alarm_id = CAST(NEW.id AS TEXT) AND lang IS NEW.lang)
 BEGIN
-  INSERT INTO alarm_log (alarm_id, lang, existed)
-  SELECT CAST(NEW.id AS TEXT), NEW.lang, 0
-  WHERE NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
-                    AND existed = 2 AND alarm_id = CAST(NEW.id AS TEXT) AND lang IS NEW.lang);
-  -- An alarm's first row. (Others of an adopted alarm may come before it has its place.)
+  INSERT INTO alarm_log (alarm_id, lang, existed) VALUES (CAST(NEW.id AS TEXT), NEW.lang, 0);
+  -- An alarm's first row. (Others of an adopted alarm may come before it has its place.) In a trigger the outer
+  -- statement's OR overrides an inner one, but not DO NOTHING.
   INSERT INTO alarm_index (seq, alarm_id, user_id)
-  SELECT seq, alarm_id, NEW.user_id FROM alarm_log
-  WHERE seq = (SELECT max(seq) FROM alarm_log) AND existed = 0 AND alarm_id IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM alarm_index WHERE alarm_id = CAST(NEW.id AS TEXT))
-    AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = NEW.id AND lang IS NOT NEW.lang);
+  SELECT last_insert_rowid(), CAST(NEW.id AS TEXT), NEW.user_id
+  WHERE NEW.id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = NEW.id AND lang IS NOT NEW.lang)
+  ON CONFLICT (alarm_id) DO NOTHING;
+END;
+CREATE TRIGGER IF NOT EXISTS alarm_hub_insert_audience AFTER INSERT ON alarm
+WHEN EXISTS (SELECT 1 FROM alarm_index WHERE alarm_id = CAST(NEW.id AS TEXT) AND user_id IS NOT NEW.user_id)
+BEGIN
   INSERT INTO alarm_audience (user_id, seq)
   SELECT NEW.user_id, i.seq FROM alarm_index AS i
-  WHERE i.alarm_id = CAST(NEW.id AS TEXT) AND i.user_id IS NOT NEW.user_id
+  WHERE i.alarm_id = CAST(NEW.id AS TEXT)
     AND NOT EXISTS (SELECT 1 FROM alarm_audience AS a WHERE a.seq = i.seq AND a.user_id IS NEW.user_id);
 END;
 CREATE TRIGGER IF NOT EXISTS alarm_hub_update AFTER UPDATE ON alarm
-WHEN OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang OR OLD.message IS NOT NEW.message
-  OR OLD.isn_dt IS NOT NEW.isn_dt OR OLD.user_id IS NOT NEW.user_id
+WHEN OLD.id IS NEW.id AND OLD.lang IS NEW.lang
+  AND (OLD.message IS NOT NEW.message OR OLD.isn_dt IS NOT NEW.isn_dt OR OLD.user_id IS NOT NEW.user_id)
+BEGIN
+  INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
+  VALUES (CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id);
+END;
+CREATE TRIGGER IF NOT EXISTS alarm_hub_update_key AFTER UPDATE ON alarm
+WHEN OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang
 BEGIN
   -- The new key first: an alarm whose row gets another language is never away.
   INSERT INTO alarm_log (alarm_id, lang, existed)
   SELECT CAST(NEW.id AS TEXT), NEW.lang, 0
-  WHERE (OLD.id IS NOT NEW.id OR OLD.lang IS NOT NEW.lang)
-    AND NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
+  WHERE NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
                     AND existed = 2 AND alarm_id = CAST(NEW.id AS TEXT) AND lang IS NEW.lang);
   INSERT INTO alarm_index (seq, alarm_id, user_id)
   SELECT seq, alarm_id, NEW.user_id FROM alarm_log
   WHERE seq = (SELECT max(seq) FROM alarm_log) AND existed = 0 AND OLD.id IS NOT NEW.id AND alarm_id IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM alarm_index WHERE alarm_id = CAST(NEW.id AS TEXT))
-    AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = NEW.id AND lang IS NOT NEW.lang);
+    AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = NEW.id AND lang IS NOT NEW.lang)
+  ON CONFLICT (alarm_id) DO NOTHING;
   INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
   VALUES (CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id);
   DELETE FROM alarm_index WHERE alarm_id = CAST(OLD.id AS TEXT) AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = OLD.id);
+END;
+CREATE TRIGGER IF NOT EXISTS alarm_hub_update_audience AFTER UPDATE ON alarm
+WHEN EXISTS (SELECT 1 FROM alarm_index WHERE alarm_id = CAST(NEW.id AS TEXT) AND user_id IS NOT NEW.user_id)
+BEGIN
   INSERT INTO alarm_audience (user_id, seq)
   SELECT NEW.user_id, i.seq FROM alarm_index AS i
-  WHERE i.alarm_id = CAST(NEW.id AS TEXT) AND i.user_id IS NOT NEW.user_id
+  WHERE i.alarm_id = CAST(NEW.id AS TEXT)
     AND NOT EXISTS (SELECT 1 FROM alarm_audience AS a WHERE a.seq = i.seq AND a.user_id IS NEW.user_id);
 END;
--- With recursive_triggers on, REPLACE comes here for the row that it was told to replace: that is no deletion, and the
+-- A row that was about to be replaced. With recursive_triggers on, the REPLACE itself comes here: that is no deletion, and the
 -- alarm keeps its place. What tells: a REPLACE overrides the OR IGNORE of a statement in here, a DELETE does not.
-CREATE TRIGGER IF NOT EXISTS alarm_hub_delete AFTER DELETE ON alarm
+CREATE TRIGGER IF NOT EXISTS alarm_hub_delete_replaced AFTER DELETE ON alarm
+WHEN EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
+             AND existed = 2 AND alarm_id = CAST(OLD.id AS TEXT) AND lang IS OLD.lang)
 BEGIN
-  INSERT OR IGNORE INTO hub_meta (key, value)
-  SELECT 'replacing', 1 FROM alarm_log
-  WHERE seq = (SELECT max(seq) FROM alarm_log) AND existed = 2 AND alarm_id = CAST(OLD.id AS TEXT) AND lang IS OLD.lang;
+  INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
+  VALUES (CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id);
+  INSERT OR IGNORE INTO alarm_log (seq, alarm_id, lang, existed, message, isn_dt, user_id, at)
+  SELECT seq, alarm_id, lang, 2, message, isn_dt, user_id, at FROM alarm_log WHERE seq = last_insert_rowid();
   DELETE FROM alarm_index WHERE alarm_id = CAST(OLD.id AS TEXT)
     AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = OLD.id)
-    AND NOT EXISTS (SELECT 1 FROM hub_meta WHERE key = 'replacing' AND value = 1);
+    AND EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log) AND existed = 1);
+END;
+CREATE TRIGGER IF NOT EXISTS alarm_hub_delete AFTER DELETE ON alarm
+WHEN NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)
+                 AND existed = 2 AND alarm_id = CAST(OLD.id AS TEXT) AND lang IS OLD.lang)
+BEGIN
   INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
-  SELECT CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id
-  WHERE NOT EXISTS (SELECT 1 FROM hub_meta WHERE key = 'replacing' AND value = 1);
-  UPDATE hub_meta SET value = 0 WHERE key = 'replacing' AND value = 1;
+  VALUES (CAST(OLD.id AS TEXT), OLD.lang, 1, substr(OLD.message, 1, 65537), OLD.isn_dt, OLD.user_id);
+  DELETE FROM alarm_index WHERE alarm_id = CAST(OLD.id AS TEXT) AND NOT EXISTS (SELECT 1 FROM alarm WHERE id = OLD.id);
 END;
 -- What is known of an alarm goes with it.
 CREATE TRIGGER IF NOT EXISTS alarm_hub_forget AFTER DELETE ON alarm_index
