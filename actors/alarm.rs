@@ -345,6 +345,11 @@ pub trait Source: Send + 'static {
     fn odd_rows(&self) -> u64 {
         0
     }
+
+    /// Positions that are known to follow the last page, of a source that others fill; `None`: it is the log itself.
+    fn behind(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A page of the past, for a reader that is further back than the hub's memory.

@@ -53,6 +53,8 @@ pub struct Health {
     pub changes: u64,
     /// Rows that could not be read as they should.
     pub odd_rows: u64,
+    /// How far it is behind what others tell it, in positions; `None`: it reads the log itself.
+    pub behind: Option<u64>,
     /// How long looks took, without handing over what they found.
     pub durations: Arc<Histogram>,
 }
@@ -153,7 +155,9 @@ impl PollerState {
         self.source = Some(looked.source);
         self.health.durations.observe(looked.took);
         self.health.ended = Some(Instant::now());
-        self.health.odd_rows = self.source.as_ref().map_or(0, |source| source.odd_rows());
+        if let Some(source) = &self.source {
+            (self.health.odd_rows, self.health.behind) = (source.odd_rows(), source.behind());
+        }
         let pause = match looked.found {
             Ok(found) => {
                 self.succeeded();

@@ -54,11 +54,12 @@ pub async fn scrape(actors: &Actors, interval: Duration, lost: u64) -> String {
     if let Some(counts) = counts {
         add_counts(&mut registry, &counts);
     }
+    let behind = health.as_ref().and_then(|health| health.behind);
     if let Some(health) = health {
         add_health(&mut registry, &health);
     }
     if let Some(standing) = standing {
-        add_standing(&mut registry, &standing);
+        add_standing(&mut registry, &standing, behind);
     }
     let mut written = String::new();
     match text::encode_registry(&mut written, &registry) {
@@ -127,12 +128,13 @@ fn add_health(registry: &mut Registry, health: &Health) {
     add("poll_lag_seconds", help, Value::Seconds(lag.as_secs_f64()));
 }
 
-fn add_standing(registry: &mut Registry, standing: &Standing) {
+fn add_standing(registry: &mut Registry, standing: &Standing, behind: Option<u64>) {
     let mut add = |name: &str, help: &str, value: Value| registry.register(name, help, Lines::One(value));
     add("redis_up", "Whether Redis can be reached", Value::Gauge(u64::from(standing.away.is_none())));
     add("redis_reconnects", "Times that Redis was reached again", Value::Counter(standing.reconnects));
-    if let Some(fed) = &standing.fed {
-        add("redis_stream_lag", "Changes that hubs without a database were not told of", Value::Gauge(fed.behind));
+    if let Some(behind) = standing.fed.as_ref().map(|fed| fed.behind).or(behind) {
+        let help = "Changes that this hub has not told the others yet or, without a database, not read from them";
+        add("redis_stream_lag", help, Value::Gauge(behind));
     }
     let help = "Connections ended because another hub has a newer one of the same user";
     add("ownership_conflicts", help, Value::Counter(standing.conflicts));

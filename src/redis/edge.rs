@@ -81,7 +81,8 @@ impl Line {
         let feed = feeder::feed(text(0)).ok_or_else(|| {
             other("no hub with a database has told Redis of its alarms yet; start one with --redis and --db".to_owned())
         })?;
-        let seq = last.ids.first().map_or_else(|| text(3).parse().unwrap_or(0), |last| position(&last.id));
+        // A stream that is filled again ends before what readers know.
+        let seq = last.ids.first().map_or(0, |last| position(&last.id)).max(text(3).parse().unwrap_or(0));
         let silent = time.0.saturating_sub(text(1).parse().unwrap_or(0));
         Ok(About { at: Position { feed, seq }, epoch: text(2).to_owned(), silent })
     }
@@ -108,12 +109,15 @@ pub struct Tail {
     line: Line,
     waiting: VecDeque<Batch>,
     known: Option<(FeedName, String)>,
+    /// Where the log is known to end, and where the last page did.
+    head: u64,
+    told: u64,
 }
 
 impl Tail {
     /// The stream at this address.
     pub fn new(address: Address) -> Self {
-        Self { line: Line::new(address, BLOCKED), waiting: VecDeque::new(), known: None }
+        Self { line: Line::new(address, BLOCKED), waiting: VecDeque::new(), known: None, head: 0, told: 0 }
     }
 }
 
@@ -122,6 +126,7 @@ impl Source for Tail {
         self.waiting.clear();
         let about = self.line.about()?;
         self.known = Some((about.at.feed, about.epoch));
+        (self.head, self.told) = (about.at.seq, about.at.seq);
         Ok(about.at)
     }
 
@@ -136,9 +141,16 @@ impl Source for Tail {
             })?;
             let entries = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
             self.waiting = entries.map(|entry| batch(&entry)).collect::<Result<_, _>>()?;
+            if self.waiting.len() >= TOGETHER {
+                self.head = self.line.about()?.at.seq; // there may be many more
+            }
+            self.head = self.waiting.iter().map(|batch| batch.round.end).fold(self.head, u64::max);
         }
-        let Some(next) = self.waiting.pop_front() else {
+        let next = self.waiting.pop_front();
+        self.told = next.as_ref().map_or(after.seq, |next| next.to);
+        let Some(next) = next else {
             let about = self.line.about()?;
+            self.head = about.at.seq;
             if self.known.as_ref().is_none_or(|(feed, epoch)| *feed != about.at.feed || *epoch != about.epoch) {
                 self.known = Some((about.at.feed, about.epoch));
                 return Ok(Look::Replaced(about.at));
@@ -158,6 +170,10 @@ impl Source for Tail {
             return Ok(Look::News(Batch { from: after.seq, gap: true, round, ..next }));
         }
         Ok(Look::News(page::rest(next, after.seq)))
+    }
+
+    fn behind(&self) -> Option<u64> {
+        Some(self.head.saturating_sub(self.told))
     }
 }
 
