@@ -178,6 +178,16 @@ impl Tenure {
         }
     }
 
+    /// The owner is superseded on another hub, by this claim. That may be a lower one, because clocks differ, and yet
+    /// is the newer: it may come back here.
+    pub fn yields(&mut self, by: Claim, now: Duration) {
+        if let Some(owner) = self.owner.filter(|owner| *owner < by) {
+            self.revoke(owner, now);
+        }
+        self.newest = self.newest.max(self.owner).max(Some(by));
+        (self.owner, self.ended) = (Some(by), Some(now));
+    }
+
     /// Claims up to this one are worth nothing from now on.
     pub fn revoke(&mut self, claim: Claim, now: Duration) {
         let highest = self.revoked.map_or(claim, |(before, _)| before.max(claim));

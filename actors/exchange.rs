@@ -1,5 +1,8 @@
 //! The ports through which hubs hear of each other: the register that they share, and a mailbox each.
 
+#[cfg(any(test, feature = "probe"))]
+pub mod local;
+
 use std::{pin::Pin, sync::Arc};
 
 use tokio::time::Instant;

@@ -45,8 +45,11 @@ pub struct Register {
     pub written: Stamp,
     /// When it was last heard of.
     pub heard: Stamp,
-    /// Claims up to this one are worth nothing.
-    pub revoked: Option<Claim>,
+    /// That claim is worth nothing any more: its user was sent away.
+    pub revoked: bool,
+    /// All other claims up to this one are worth nothing. The owner's own may be lower, because the clocks of two hubs
+    /// differed; a page that was told that it is superseded stays away all the same when it comes back by itself.
+    pub superseded: Option<Claim>,
 }
 
 /// What a hub says of the connection that it serves.
@@ -103,12 +106,16 @@ pub fn apply(register: &mut Option<Register>, step: Step, bid: &Bid, now: Stamp)
                 stamp: bid.stamp,
                 written: now,
                 heard: now,
-                revoked: bid.revoked,
+                revoked: bid.revoked == Some(bid.claim),
+                superseded: bid.revoked.filter(|revoked| *revoked != bid.claim),
             });
         }
         return (Verdict::Owner(bid.stamp), None);
     };
-    owner.revoked = owner.revoked.max(bid.revoked);
+    match bid.revoked {
+        Some(revoked) if revoked == owner.claim => owner.revoked = true,
+        revoked => owner.superseded = owner.superseded.max(revoked),
+    }
     if owner.conn == Some(bid.conn) {
         owner.heard = now;
         owner.number = owner.number.max(bid.number);
@@ -121,10 +128,11 @@ pub fn apply(register: &mut Option<Register>, step: Step, bid: &Bid, now: Stamp)
         return (Verdict::Owner(bid.stamp), None);
     }
     if !owner.yields_to(step, bid, now) {
+        owner.superseded = owner.superseded.max(Some(bid.claim).filter(|claim| *claim != owner.claim));
         return (Verdict::Superseded(owner.claim), None);
     }
     let stamp = bid.stamp.max(owner.stamp + 1);
-    let superseded = owner.conn.filter(|_| owner.claim < bid.claim).map(|_| owner.claim);
+    let over = (owner.conn.is_some() || owner.revoked) && owner.claim != bid.claim;
     let hint = (owner.conn.is_some() && owner.hub != bid.hub).then(|| owner.hub.clone());
     *owner = Register {
         claim: bid.claim,
@@ -134,7 +142,8 @@ pub fn apply(register: &mut Option<Register>, step: Step, bid: &Bid, now: Stamp)
         stamp,
         written: now,
         heard: now,
-        revoked: owner.revoked.max(superseded),
+        revoked: false,
+        superseded: owner.superseded.max(over.then_some(owner.claim)),
     };
     (Verdict::Owner(stamp), hint)
 }
@@ -147,8 +156,12 @@ impl Register {
 
     /// Whether an automatic reconnect with this claim is to be sent away for good.
     pub fn refuses(&self, claim: Claim, now: Stamp) -> bool {
+        if claim == self.claim {
+            return self.revoked;
+        }
         let recent = now.saturating_sub(self.heard) < micros(OWNER_REMEMBERED);
-        self.revoked.is_some_and(|revoked| claim <= revoked) || (claim < self.claim && (self.is_live(now) || recent))
+        self.superseded.is_some_and(|superseded| claim <= superseded)
+            || (claim < self.claim && (self.is_live(now) || recent))
     }
 
     fn yields_to(&self, step: Step, bid: &Bid, now: Stamp) -> bool {
@@ -158,11 +171,8 @@ impl Register {
         }
         let later = (bid.stamp, bid.conn) > (self.stamp, self.conn.unwrap_or_default());
         let Step::Claim { fresh } = step else { return later };
-        if !fresh && bid.claim != self.claim {
+        if !fresh && (bid.claim != self.claim || self.revoked) {
             return !self.refuses(bid.claim, now);
-        }
-        if !fresh && self.revoked.is_some_and(|revoked| bid.claim <= revoked) {
-            return false;
         }
         // A clock that went back since this was written tells nothing.
         let written = self.written.min(now);

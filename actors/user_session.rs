@@ -290,24 +290,27 @@ impl SessionState {
         }
     }
 
-    fn dismiss(&mut self, mut live: Connection, reason: Reason, retry: Option<Duration>) {
-        info!(target: "audit", { user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str() }, "connection ended");
-        self.count_end(&mut live, Ending::Bye(reason));
+    fn dismiss(&mut self, live: Connection, reason: Reason, retry: Option<Duration>) {
         if !reason.reconnect() {
             self.tenure.revoke(live.claim, self.now());
         }
+        self.bid_farewell(live, reason, retry);
+    }
+
+    fn bid_farewell(&self, mut live: Connection, reason: Reason, retry: Option<Duration>) {
+        info!(target: "audit", { user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str() }, "connection ended");
+        self.count_end(&mut live, Ending::Bye(reason));
         live.bye(reason, retry);
     }
 
     fn superseded(&mut self, conn: Uuid, by: Claim) {
-        self.tenure.newest = self.tenure.newest.max(Some(by));
         let Some(mut live) = self.live.take_if(|live| live.conn == conn) else { return };
-        self.tenure.end(self.now());
+        self.tenure.yields(by, self.now());
         if live.claim == by {
             self.count_end(&mut live, Ending::Resumed);
             live.close(); // the same page is back, on another hub
         } else {
-            self.dismiss(live, Reason::Superseded, None);
+            self.bid_farewell(live, Reason::Superseded, None);
         }
         self.idle();
     }

@@ -5,7 +5,7 @@ mod codec;
 pub mod edge;
 pub mod exchange;
 pub mod feeder;
-mod mailbox;
+pub mod mailbox;
 mod page;
 
 pub use address::Address;

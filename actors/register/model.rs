@@ -67,6 +67,10 @@ struct World {
     /// The claim of the newest deliberate opening, while its client has not left; and where it is connected, unless
     /// that was cut off by a crash.
     newest: Option<(Claim, Option<usize>)>,
+    /// Pages that were told that they are superseded.
+    told: Vec<Claim>,
+    /// One of them took the stream back.
+    stolen: bool,
     conns: u128,
     left: Left,
     error: i64,
@@ -78,6 +82,7 @@ struct Left {
     openings: u8,
     faults: u8,
     departures: u8,
+    returns: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +91,8 @@ enum Action {
     /// The newest page, cut off by a crash, comes back by itself.
     Resume(usize),
     Leave,
+    /// A page that was told that it is superseded comes back by itself, as browsers do.
+    Return(usize),
     Deliver(usize),
     Lose(usize),
     /// The hub gives up waiting and speaks again; what it had said may still come.
@@ -210,6 +217,7 @@ impl World {
         }
         if let Some(held) = &mut this.held {
             let closed = held.answered(bid, verdict).is_some();
+            self.told.extend(closed.then_some(held.claim));
             if closed || held.is_done(step) {
                 this.held = None;
             }
@@ -269,6 +277,8 @@ impl Model for Hubs {
             register: None,
             sent: vec![],
             newest: None,
+            told: vec![],
+            stolen: false,
             conns: 0,
             left: self.left,
             error: self.error,
@@ -298,6 +308,9 @@ impl Model for Hubs {
         if world.left.departures > 0 && in_time && matches!(world.newest, Some((_, Some(_)))) {
             actions.push(Action::Leave);
         }
+        if world.left.returns > 0 && !world.told.is_empty() {
+            actions.extend((0..HUBS).map(Action::Return));
+        }
         for index in 0..world.sent.len() {
             actions.push(Action::Deliver(index));
             if world.left.faults > 0 && !self.late_only {
@@ -325,6 +338,17 @@ impl Model for Hubs {
                 if refused {
                     return None;
                 }
+                world.connect(hub, Some(claim));
+            }
+            Action::Return(hub) => {
+                world.left.returns -= 1;
+                let claim = world.told.remove(0);
+                let refuses = |register: &Register| register.refuses(claim, world.now);
+                let known = &world.hubs[hub].held;
+                if world.register.as_ref().is_some_and(refuses) || known.as_ref().is_some_and(|held| held.is_live()) {
+                    return Some(world);
+                }
+                world.stolen = world.register.is_some();
                 world.connect(hub, Some(claim));
             }
             Action::Leave => {
@@ -377,6 +401,11 @@ impl Model for Hubs {
                 let late = hubs.error.abs() > ERROR && world.sent.iter().any(|sent| matches!(sent, Sent::Ask(..)));
                 late || world.healed(false).is_fine(hubs.between)
             }),
+            Property::always("who was told that he is superseded stays away", |_, world: &World| !world.stolen),
+            Property::always("the newest may come back where it owns the stream", |_, world: &World| {
+                let owns = |register: &&Register| world.newest.is_some_and(|(claim, _)| claim == register.claim);
+                world.register.as_ref().filter(owns).is_none_or(|owner| !owner.refuses(owner.claim, world.now))
+            }),
             Property::sometimes("an older connection is closed by another hub", |_, world: &World| {
                 let both = world.hubs.iter().all(|hub| hub.number > 0);
                 both && world.conns == 2 && world.live().len() == 1 && world.sent.is_empty()
@@ -386,7 +415,11 @@ impl Model for Hubs {
 }
 
 fn check(openings: u8, faults: u8, departures: u8, between: Stamp, error: i64, late_only: bool) {
-    let model = Hubs { left: Left { openings, faults, departures }, between, error, late_only };
+    search(Hubs { left: Left { openings, faults, departures, returns: 0 }, between, error, late_only });
+}
+
+fn search(model: Hubs) {
+    let late_only = model.late_only;
     let begun = std::time::Instant::now();
     let checker = model.checker().threads(2);
     let checker = if late_only { checker.target_max_depth(11) } else { checker };
@@ -419,4 +452,14 @@ fn one_of_concurrent_openings_lives_whatever_fault_meets_them() {
 fn an_opening_that_is_told_in_time_wins_though_its_hub_reads_the_clock_wrongly() {
     check(3, 0, 1, APART, WRONG, false);
     check(3, 0, 1, APART, -WRONG, false);
+}
+
+#[test]
+fn a_page_that_was_told_that_it_is_superseded_never_takes_the_stream_back() {
+    for (between, error) in [(TOGETHER, ERROR), (TOGETHER, -ERROR), (APART, WRONG), (APART, -WRONG)] {
+        let left = Left { openings: 3, faults: 0, departures: 0, returns: 2 };
+        search(Hubs { left, between, error, late_only: false });
+    }
+    let left = Left { openings: 3, faults: 1, departures: 0, returns: 1 };
+    search(Hubs { left, between: TOGETHER, error: ERROR, late_only: true });
 }

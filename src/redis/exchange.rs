@@ -1,11 +1,14 @@
 //! The register that all hubs share, and the way to their mailboxes: scripts beside this file, many in one pipeline.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use actors::{
     claim::{Claim, OWNER_REMEMBERED},
     exchange::{Ask, Away, Clock, Exchange, Later, Reply},
-    register::{CONCURRENT, Register, SILENT, Stamp, Step, Verdict},
+    register::{CONCURRENT, Register, SILENT, Step, Verdict},
 };
 use redis::{FromRedisValue, Pipeline, RedisError, Script, Value, aio::MultiplexedConnection};
 use tokio::time::Instant;
@@ -32,7 +35,7 @@ pub struct Shared {
     scripts: Scripts,
     connection: Option<MultiplexedConnection>,
     /// The instant that scripts take for now; 0: the server's. Only a test sets it.
-    now: Stamp,
+    now: Arc<AtomicU64>,
 }
 
 struct Scripts {
@@ -49,11 +52,11 @@ impl Shared {
             post: Script::new(include_str!("post.lua")),
             hubs: Script::new(include_str!("hubs.lua")),
         };
-        Self { address, hub, scripts, connection: None, now: 0 }
+        Self { address, hub, scripts, connection: None, now: Arc::default() }
     }
 
     /// Scripts take this instant for now, not the server's: so that they can be compared with the function they mirror.
-    pub fn at(self, now: Stamp) -> Self {
+    pub fn at(self, now: Arc<AtomicU64>) -> Self {
         Self { now, ..self }
     }
 
@@ -114,7 +117,7 @@ impl Shared {
                     .arg(micros(CONCURRENT))
                     .arg(REGISTER.as_secs())
                     .arg(MAILBOX.as_secs())
-                    .arg(self.now);
+                    .arg(self.now.load(Ordering::Relaxed));
             }
             Ask::Look(user) => {
                 pipeline.cmd("HMGET").arg(register_key(user)).arg(&FIELDS[..]).cmd("TIME");
@@ -152,7 +155,7 @@ impl Shared {
     }
 }
 
-const FIELDS: [&str; 8] = ["claim", "conn", "hub", "number", "stamp", "written", "heard", "revoked"];
+const FIELDS: [&str; 9] = ["claim", "conn", "hub", "number", "stamp", "written", "heard", "revoked", "superseded"];
 
 fn register_key(user: &str) -> String {
     format!("{PREFIX}u:{user}")
@@ -214,7 +217,8 @@ fn register(fields: &[Option<String>]) -> Option<Register> {
         stamp: number(4)?,
         written: number(5)?,
         heard: number(6)?,
-        revoked: claim(text(7)?),
+        revoked: text(7)? == "1",
+        superseded: claim(text(8)?),
     })
 }
 

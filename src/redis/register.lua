@@ -10,7 +10,7 @@ local now = tonumber(ARGV[16])
 if now == 0 then now = tonumber(time[1]) * 1000000 + tonumber(time[2]) end
 local whole = function(n) return string.format('%.0f', n) end
 
-local r = redis.call('HMGET', KEYS[1], 'claim', 'conn', 'hub', 'number', 'stamp', 'written', 'heard', 'revoked')
+local r = redis.call('HMGET', KEYS[1], 'claim', 'conn', 'hub', 'number', 'stamp', 'written', 'heard', 'revoked', 'superseded')
 local write = function(fields)
   redis.call('HSET', KEYS[1], unpack(fields))
   redis.call('EXPIRE', KEYS[1], ARGV[14])
@@ -19,16 +19,20 @@ end
 if not r[1] then
   if step ~= 'release' or revoked ~= '' then
     write({'claim', claim, 'conn', step == 'release' and '' or conn, 'hub', hub, 'number', whole(number),
-      'stamp', whole(stamp), 'written', whole(now), 'heard', whole(now), 'revoked', revoked})
+      'stamp', whole(stamp), 'written', whole(now), 'heard', whole(now),
+      'revoked', revoked == claim and '1' or '', 'superseded', revoked ~= claim and revoked or ''})
   end
   return {'owner', whole(stamp)}
 end
 
 local owner = {claim = r[1], conn = r[2], hub = r[3], number = tonumber(r[4]), stamp = tonumber(r[5]),
-  written = tonumber(r[6]), heard = tonumber(r[7]), revoked = r[8]}
-if revoked > owner.revoked then
-  owner.revoked = revoked
-  write({'revoked', revoked})
+  written = tonumber(r[6]), heard = tonumber(r[7]), revoked = r[8] == '1', superseded = r[9]}
+if revoked == owner.claim then
+  owner.revoked = true
+  write({'revoked', '1'})
+elseif revoked > owner.superseded then
+  owner.superseded = revoked
+  write({'superseded', revoked})
 end
 if owner.conn == conn then
   local fields = {'heard', whole(now), 'number', whole(math.max(owner.number, number))}
@@ -49,22 +53,26 @@ if owner.hub == hub then
 elseif step == 'renew' then
   yields = later
 elseif not fresh and claim ~= owner.claim then
-  yields = not (claim <= owner.revoked or (claim < owner.claim and (live or since_heard < remembered)))
-elseif not fresh and claim <= owner.revoked then
+  yields = not (claim <= owner.superseded or (claim < owner.claim and (live or since_heard < remembered)))
+elseif not fresh and owner.revoked then
   yields = false
 else
   local in_time = now <= stamp + 2 * concurrent
   yields = later or not live or (in_time and stamp + concurrent >= math.min(owner.written, now))
 end
-if not yields then return {'superseded', owner.claim} end
+if not yields then
+  if claim ~= owner.claim and claim > owner.superseded then write({'superseded', claim}) end
+  return {'superseded', owner.claim}
+end
 
 stamp = math.max(stamp, owner.stamp + 1)
-if owner.conn ~= '' and owner.claim < claim and owner.claim > owner.revoked then owner.revoked = owner.claim end
+local over = (owner.conn ~= '' or owner.revoked) and owner.claim ~= claim
+if over and owner.claim > owner.superseded then owner.superseded = owner.claim end
 if owner.conn ~= '' and owner.hub ~= hub then
   local mailbox = ARGV[10] .. owner.hub
   redis.call('XADD', mailbox, 'MAXLEN', '~', 100000, '*', 'look', ARGV[9])
   redis.call('EXPIRE', mailbox, ARGV[15])
 end
 write({'claim', claim, 'conn', conn, 'hub', hub, 'number', whole(number), 'stamp', whole(stamp),
-  'written', whole(now), 'heard', whole(now), 'revoked', owner.revoked})
+  'written', whole(now), 'heard', whole(now), 'revoked', '', 'superseded', owner.superseded})
 return {'owner', whole(stamp)}

@@ -3,7 +3,7 @@
 mod alarms;
 mod clock;
 mod ownership;
-mod script;
+mod port;
 
 use std::{
     io::{Read, Write},
