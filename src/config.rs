@@ -78,6 +78,8 @@ pub struct Redis {
     pub address: Address,
     /// The file that holds its password.
     pub password_file: Option<PathBuf>,
+    /// The file that holds the certificates of those who may sign that of Redis; `None`: whom the system trusts.
+    pub ca_file: Option<PathBuf>,
     /// Whether this hub serves nobody while it cannot reach it.
     pub fence: bool,
     /// Where hubs without a database can ask this one; without a slash at its end.
@@ -198,6 +200,7 @@ impl Config {
         let file = |text: &str| value::something(text).map(PathBuf::from);
         let address = read.optional("redis", redis_address)?;
         let password_file = read.optional("redis-password-file", file)?;
+        let ca_file = read.optional("redis-ca-file", file)?;
         let fence = read.one("on-redis-loss", |text| value::one_of(text, &["serve", "fence"]))? == 1;
         let db = read.one("db", file)?;
         let create = !read.origin("db").is_named();
@@ -207,11 +210,12 @@ impl Config {
         }
         let alone = [
             ("redis-password-file", password_file.is_some()),
+            ("redis-ca-file", ca_file.is_some()),
             ("on-redis-loss", fence),
             ("advertise", advertise.is_some()),
         ];
         let redis = match (address, alone.into_iter().find(|(_, said)| *said)) {
-            (Some(address), _) => Some(Redis { address, password_file, fence, advertise }),
+            (Some(address), _) => Some(Redis { address, password_file, ca_file, fence, advertise }),
             (None, Some((name, _))) => return Err(read.refused(name, "it does nothing by itself: add --redis URL")),
             (None, None) => None,
         };

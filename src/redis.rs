@@ -64,14 +64,14 @@ pub struct Member {
 /// once it is known.
 ///
 /// # Errors
-/// The password cannot be read.
+/// The password or the authorities cannot be read.
 pub fn origin(
     settings: &config::Redis,
     source: OpenSource,
     archive: OpenArchive,
     advertise: watch::Receiver<Option<String>>,
 ) -> Result<Member, Box<dyn Error + Send + Sync>> {
-    let address = with_password(settings)?;
+    let address = with_files(settings)?;
     let feed = {
         let (address, source, archive) = (address.clone(), source.clone(), archive.clone());
         move || {
@@ -93,9 +93,9 @@ pub fn origin(
 /// A hub without a database.
 ///
 /// # Errors
-/// The password cannot be read.
+/// The password or the authorities cannot be read.
 pub fn edge(settings: &config::Redis) -> Result<Member, Box<dyn Error + Send + Sync>> {
-    let address = with_password(settings)?;
+    let address = with_files(settings)?;
     let (live, past) = (address.clone(), address.clone());
     Ok(Member {
         source: Arc::new(move || Box::new(edge::Tail::new(live.clone()))),
@@ -122,13 +122,16 @@ fn cluster(address: Address, fence: bool, feed: impl Fn() -> Option<Feeding> + S
     })
 }
 
-fn with_password(settings: &config::Redis) -> Result<Address, Box<dyn Error + Send + Sync>> {
+/// The address with what lies in files: the password, and who signs the certificate of Redis.
+fn with_files(settings: &config::Redis) -> Result<Address, Box<dyn Error + Send + Sync>> {
     let read = |path: &std::path::PathBuf| {
-        let text = fs::read_to_string(path).map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
-        Ok::<_, String>(text.trim_end_matches(['\r', '\n']).to_owned())
+        fs::read_to_string(path).map_err(|cause| format!("cannot read {}: {cause}", path.display()))
     };
     let password = settings.password_file.as_ref().map(read).transpose()?;
-    Ok(settings.address.clone().with_password(password))
+    let password = password.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+    let address = settings.address.clone().with_password(password);
+    let Some(path) = &settings.ca_file else { return Ok(address) };
+    Ok(address.with_authorities(read(path)?).map_err(|cause| format!("{}: {cause}", path.display()))?)
 }
 
 /// The key of a hub's mailbox.

@@ -279,6 +279,14 @@ pub const SETTINGS: &[Setting] = &[
     setting(OPERATION, "redis-password-file", Kind::Text, "FILE", "", "The file that holds the password of Redis"),
     setting(
         OPERATION,
+        "redis-ca-file",
+        Kind::Text,
+        "FILE",
+        "",
+        "Who may sign the certificate of Redis, in PEM; if not set, whoever the system trusts",
+    ),
+    setting(
+        OPERATION,
         "on-redis-loss",
         Kind::Text,
         "serve|fence",

@@ -185,5 +185,6 @@ fn redis_without_a_database_is_an_edge_and_what_belongs_to_it_needs_redis() {
     assert!(why(from_flags(&[redis, ("db", "a.db"), ("advertise", "a:1")])).contains("http"));
     assert!(why(from_flags(&[("on-redis-loss", "fence")])).contains("add --redis URL"));
     assert!(why(from_flags(&[("redis-password-file", "p")])).contains("add --redis URL"));
+    assert!(why(from_flags(&[("redis-ca-file", "p")])).contains("add --redis URL"));
     assert!(why(from_flags(&[("redis", "redis://:secret@cache"), ("db", "a.db")])).contains("--redis-password-file"));
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsMode,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsCertificates, TlsMode,
     sentinel::{SentinelClientBuilder, SentinelServerType},
 };
 
@@ -13,6 +13,8 @@ pub struct Address {
     text: String,
     place: Place,
     password: Option<String>,
+    /// Who signs the certificate, in PEM; `None`: whom the system trusts.
+    authorities: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,12 +48,34 @@ impl Address {
             "redis+sentinel" | "rediss+sentinel" => sentinels(rest, scheme == "rediss+sentinel").map_err(example)?,
             _ => return Err(example("it is none of redis, rediss, redis+sentinel, rediss+sentinel")),
         };
-        Ok(Self { text: text.to_owned(), place, password: None })
+        Ok(Self { text: text.to_owned(), place, password: None, authorities: None })
     }
 
     /// With this password.
     pub fn with_password(self, password: Option<String>) -> Self {
         Self { password, ..self }
+    }
+
+    /// With these as the only authorities that certificates may be from, in PEM.
+    ///
+    /// # Errors
+    /// Why they are of no use: there are none, or the connection has no certificates.
+    pub fn with_authorities(self, authorities: String) -> Result<Self, &'static str> {
+        if !authorities.contains("-----BEGIN CERTIFICATE-----") {
+            return Err("there is no certificate in it; it must be a file in PEM");
+        }
+        if !self.is_tls() {
+            return Err("certificates are for rediss:// and rediss+sentinel:// only");
+        }
+        Ok(Self { authorities: Some(authorities.into_bytes()), ..self })
+    }
+
+    fn is_tls(&self) -> bool {
+        self.text.starts_with("rediss")
+    }
+
+    fn certificates(&self) -> Option<TlsCertificates> {
+        self.authorities.clone().map(|root_cert| TlsCertificates { client_tls: None, root_cert: Some(root_cert) })
     }
 
     /// A client of it; asks the Sentinels, if there are some.
@@ -62,7 +86,11 @@ impl Address {
                 if let Some(password) = &self.password {
                     settings = settings.set_password(password);
                 }
-                Client::open(info.as_ref().clone().set_redis_settings(settings))
+                let info = info.as_ref().clone().set_redis_settings(settings);
+                match self.certificates() {
+                    Some(certificates) => Client::build_with_tls(info, certificates),
+                    None => Client::open(info),
+                }
             }
             Place::Sentinels { sentinels, primary, database, tls } => {
                 let sentinel = |(host, port): &(String, u16)| match tls {
@@ -79,6 +107,11 @@ impl Address {
                     builder = builder
                         .set_client_to_redis_tls_mode(TlsMode::Secure)
                         .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+                }
+                if let Some(certificates) = self.certificates() {
+                    builder = builder
+                        .set_client_to_redis_certificates(certificates.clone())
+                        .set_client_to_sentinel_certificates(certificates);
                 }
                 if let Some(password) = &self.password {
                     builder = builder.set_client_to_redis_password(password);
@@ -133,6 +166,11 @@ mod tests {
             let why = Address::parse(bad).unwrap_err();
             assert!(why.contains("an address looks like"), "{bad}: {why}");
         }
+        let authorities = "-----BEGIN CERTIFICATE-----".to_owned();
+        let with = |address: &str, authorities| Address::parse(address).unwrap().with_authorities(authorities);
+        assert!(with("rediss://cache", authorities.clone()).is_ok());
+        assert!(with("redis://cache", authorities).unwrap_err().contains("rediss://"));
+        assert!(with("rediss://cache", "-----BEGIN PRIVATE KEY-----".to_owned()).unwrap_err().contains("PEM"));
         let why = Address::parse("redis://:secret@cache").unwrap_err();
         assert!(why.contains("--redis-password-file") && !why.contains("secret"), "{why}");
     }
