@@ -80,11 +80,9 @@ pub(super) fn adopt(connection: &mut Connection, options: &Options) -> Result<Ad
         let feed = FeedName(u32::from_str_radix(&feed, 16).unwrap_or(0));
         Ok(Ok((feed, meta(connection, "adopted")?.unwrap_or(0))))
     };
-    let (feed, history) = read(connection).map_err(|cause| failure(&cause))?.map_err(|newer| {
-        unusable(format!(
-            "{path} was written by a newer alarm-hub (version {newer} of its tables, this one knows {VERSION}): update this one"
-        ))
-    })?;
+    let (feed, history) = read(connection)
+        .map_err(|cause| failure(&cause))?
+        .map_err(|newer| unusable(format!("{path} {}", by_newer(newer))))?;
     Ok(Adopted { table, feed, history })
 }
 
@@ -104,6 +102,17 @@ pub(super) fn feed(connection: &Connection) -> rusqlite::Result<Option<FeedName>
 }
 
 /// A value of `hub_meta`.
+/// Why tables of that version are left alone, if they are newer than this release.
+pub(super) fn newer(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    Ok(meta(connection, "schema")?.filter(|version| *version > VERSION).map(by_newer))
+}
+
+fn by_newer(version: i64) -> String {
+    format!(
+        "was written by a newer alarm-hub (version {version} of its tables, this one knows {VERSION}): update this one"
+    )
+}
+
 pub(super) fn meta<T: rusqlite::types::FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
     let mut value = connection.prepare_cached("SELECT value FROM hub_meta WHERE key = ?1")?;
     value.query_row([key], |row| row.get(0)).optional()

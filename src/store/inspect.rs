@@ -9,7 +9,7 @@ use actors::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{
-    Options, failure,
+    Options, adopt, failure,
     row::text,
     table::{Found, Table},
 };
@@ -90,6 +90,7 @@ pub fn inspect(options: &Options, wanted: &[Tag]) -> Result<Report, Failure> {
         if connection.query_row(adopted, [], |row| row.get(0))? {
             let feed = connection.query_row("SELECT value FROM hub_meta WHERE key = 'feed'", [], |row| row.get(0));
             report.feed = feed.optional()?;
+            report.wrong.extend(adopt::newer(&connection)?.map(|why| format!("the database {why}")));
         }
         let count = "SELECT count(*), count(DISTINCT CAST(id AS TEXT)) FROM alarm";
         (report.rows, report.alarms) = connection.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)))?;

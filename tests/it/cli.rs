@@ -255,6 +255,49 @@ fn check_finds_odd_tags_and_missing_translations_and_ends_with_1_only_for_what_i
 }
 
 #[test]
+fn check_says_why_a_database_cannot_be_served_and_leaves_it_as_it_is() {
+    let columns = "id TEXT, lang TEXT, message TEXT";
+    let view = format!("CREATE TABLE real ({columns}); CREATE VIEW alarm AS SELECT * FROM real");
+    let keyless = format!("CREATE TABLE alarm ({columns})");
+    let newer = "CREATE TABLE alarm (id, lang, message, PRIMARY KEY (id, lang)); CREATE TABLE hub_meta (key PRIMARY KEY, value);
+                 INSERT INTO hub_meta VALUES ('feed', '00000001'), ('schema', 99)";
+    for (sql, said) in [
+        ("CREATE TABLE other (a)", "there is no table alarm yet: alarm-hub init makes it"),
+        ("CREATE TABLE alarm (id, text)", "the table alarm cannot be adopted: it has no column lang, message"),
+        (&view, "alarm is a view"),
+        (&keyless, "no unique key on (id, lang)"),
+        (newer, "newer alarm-hub (version 99"),
+    ] {
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("alarms.db");
+        crate::write(directory.path(), sql);
+        let before = fs::read(&path).unwrap();
+        let done = run(&directory, &["check"]);
+        assert_eq!(done.code, Some(1), "{sql}: {}", done.out);
+        assert!(done.said.contains(said), "{sql}: {}", done.said);
+        assert_eq!(fs::read(path).unwrap(), before, "{sql}");
+    }
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("alarms.db");
+    fs::write(&path, "dear operator, ".repeat(100)).unwrap();
+    let letter = run(&directory, &["check"]);
+    assert!(letter.code == Some(1) && letter.said.contains("not a database"), "{}", letter.said);
+    fs::remove_file(&path).unwrap();
+    crate::write(
+        directory.path(),
+        "CREATE TABLE alarm (id, lang, message, PRIMARY KEY (id, lang));
+         WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n LIMIT 40)
+         INSERT INTO alarm SELECT id, 'ko', hex(zeroblob(2000)) FROM n",
+    );
+    let mut damaged = fs::read(&path).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 8_192].fill(0x55);
+    fs::write(&path, damaged).unwrap();
+    let done = run(&directory, &["check"]);
+    assert!(done.code == Some(1) && done.said.contains("damaged"), "{}{}", done.out, done.said);
+}
+
+#[test]
 fn a_token_holds_what_was_asked_for_and_nothing_else() {
     let directory = tempdir().unwrap();
     let secret = b"0123456789abcdef0123456789abcdef";

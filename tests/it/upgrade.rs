@@ -85,3 +85,24 @@ fn readers_of_a_restored_backup_are_told_reset_and_go_on_from_there() {
     let ids: Vec<&str> = list["alarms"].as_array().unwrap().iter().filter_map(|alarm| alarm["id"].as_str()).collect();
     assert_eq!(ids, ["that", "after", "next", "kept"]);
 }
+
+#[test]
+fn a_backup_that_is_put_in_place_under_a_running_hub_is_what_readers_have_from_then_on() {
+    let directory = TempDir::new().unwrap();
+    let hub = Hub::start(directory.path(), &[]);
+    let row = |id: &str| format!("INSERT INTO alarm (id, lang, message) VALUES ('{id}', 'ko', '{id}')");
+    let mut stream = hub.connect("tiaz", "Accept-Language: ko\r\n");
+    assert_eq!(stream.event().0, "hello");
+    write(directory.path(), &row("kept"));
+    assert_eq!(stream.event().1["id"], "kept");
+    assert!(alarm_hub(directory.path(), &["backup", "--db", "alarms.db", "copy.db"]).status.success());
+    write(directory.path(), &row("lost"));
+    assert_eq!(stream.event().1["id"], "lost");
+    fs::rename(directory.path().join("copy.db"), directory.path().join("alarms.db")).unwrap();
+    while stream.event().0 != "reset" {} // it may be told that the database was away
+    write(directory.path(), &row("next"));
+    while stream.event().1["id"] != "next" {}
+    let list: Value = serde_json::from_str(&get(&hub.address, "/users/tiaz/alarms?lang=ko").1).unwrap();
+    let ids: Vec<&str> = list["alarms"].as_array().unwrap().iter().filter_map(|alarm| alarm["id"].as_str()).collect();
+    assert_eq!(ids, ["next", "kept"]);
+}
