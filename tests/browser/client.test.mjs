@@ -141,32 +141,38 @@ for (const name of BROWSERS) {
       const result = await page.evaluate(async () => {
         // Connections that go on after they were given up, as a browser's may for a moment.
         const asked = [];
+        const block = (event, data, id) => `event: ${event}\ndata: ${JSON.stringify(data)}\nid: ${id}\n\n`;
         window.fetch = async (_, { headers }) => {
           let connection;
           const body = new ReadableStream({ start: (controller) => (connection = controller) });
-          const say = (event, data, id) =>
-            connection.enqueue(new TextEncoder().encode(`event: ${event}\ndata: ${JSON.stringify(data)}\nid: ${id}\n\n`));
-          asked.push({ position: headers["Last-Event-ID"] ?? "none", say });
+          asked.push({
+            position: headers["Last-Event-ID"] ?? "none",
+            say: (...blocks) => connection.enqueue(new TextEncoder().encode(blocks.join(""))),
+            close: () => connection.close(),
+          });
           return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
         };
         const turn = () => new Promise((later) => setTimeout(later));
-        window.client.start();
+        const { client } = window;
+        client.addEventListener("alarm", ({ detail }) => detail.id === "second" && client.setLanguage("ja"));
+        client.start();
         await turn();
-        asked[0].say("hello", { heartbeat_ms: 60_000 }, "f.1.c");
-        asked[0].say("alarm", { id: "first" }, "f.2.c");
+        asked[0].say(block("hello", { heartbeat_ms: 60_000 }, "f.1.c"));
         await turn();
-        // The chunk is there, and nobody has looked at it yet.
-        asked[0].say("alarm", { id: "late" }, "f.3.c");
-        window.client.setLanguage("ja");
-        asked[0].say("bye", { reason: "superseded", reconnect: false }, "f.4.c");
+        // Late are what stands behind it in the same chunk, the chunk that is there already, and the end.
+        asked[0].say(block("alarm", { id: "first" }, "f.2.c"), block("alarm", { id: "second" }, "f.3.c"), block("alarm", { id: "late" }, "f.4.c"));
+        asked[0].say(block("alarm", { id: "later" }, "f.5.c"));
+        asked[0].close();
         await turn();
-        asked[1].say("hello", { heartbeat_ms: 60_000 }, "f.2.c");
+        asked[1].say(block("hello", { heartbeat_ms: 60_000 }, "f.3.c"));
         await turn();
-        window.client.setLanguage("en");
+        client.setLanguage("en");
+        asked[1].close();
         await turn();
-        return { positions: asked.map(({ position }) => position), told: window.told, state: window.client.state };
+        return { positions: asked.map(({ position }) => position), told: window.told, state: client.state };
       });
-      assert.deepEqual(result, { positions: ["none", "f.2.c", "f.2.c"], told: ["alarm first"], state: "connecting" });
+      const told = ["alarm first", "alarm second"];
+      assert.deepEqual(result, { positions: ["none", "f.3.c", "f.3.c"], told, state: "connecting" });
     });
 
     test("the position survives a language switch: nothing is lost, nothing comes twice", async () => {
