@@ -5,7 +5,7 @@ import { PAGE } from "./page-words.js";
 import { LANGUAGES, many, say, spoken } from "./words.js";
 
 /** @import { AlarmList } from "./alarm-hub.js" */
-/** @import { Alarm } from "./types.js" */
+/** @import { Alarm, StateDetail } from "./types.js" */
 
 /** What the picker asks of the hub, by the language of the words. @type {Record<string, string>} */
 const READ = { en: "en-US", ko: "ko", ja: "ja" };
@@ -13,6 +13,8 @@ const READ = { en: "en-US", ko: "ko", ja: "ja" };
 const QUIET = 2_000;
 /** How long a question is asked, in milliseconds. */
 const SURE = 5_000;
+/** How long a connection may be lost before somebody is called, in milliseconds. */
+const LOST = 30_000;
 
 /**
  * @template {HTMLElement} T
@@ -47,6 +49,7 @@ let language = spoken(reading ? reading.split(/[,;]/) : navigator.languages);
 let audio;
 let sounded = 0;
 let notifying = false;
+let losing = 0;
 
 /** @param {keyof typeof PAGE} word @param {string | number} [value] */
 const text = (word, value) => say(language, PAGE[word], value);
@@ -121,16 +124,34 @@ function showNotify() {
   get("why").textContent = why ? text(why) : "";
 }
 
-/** @param {Alarm[]} alarms */
-function notify(alarms) {
-  const latest = alarms.at(-1);
-  if (!notifying || !latest || document.hasFocus()) return;
-  const title = say(language, many(alarms.length), alarms.length);
-  const shown = new Notification(title, { body: latest.message.slice(0, 300), lang: latest.lang, tag: "alarm-hub" });
+/**
+ * @param {string} title
+ * @param {string} body
+ * @param {string} lang
+ */
+function notify(title, body, lang) {
+  if (!notifying || document.hasFocus()) return;
+  const shown = new Notification(title, { body: body.slice(0, 300), lang, tag: "alarm-hub" });
   shown.onclick = () => {
     focus();
     shown.close();
   };
+}
+
+/** Whoever relies on being called must not take silence for peace. @param {StateDetail} detail */
+function watch({ state }) {
+  if (state === "reconnecting") losing ||= setTimeout(call, LOST);
+  else if (state !== "connecting") {
+    clearTimeout(losing);
+    losing = 0;
+  }
+  if (state === "unauthorized" || state === "stopped") call();
+}
+
+function call() {
+  beep();
+  const said = (/** @type {string} */ part) => list.querySelector(`.alarm-${part}`)?.textContent ?? "";
+  notify(said("name"), said("why"), language);
 }
 
 /** Acknowledges every alarm of this user, also those that are not loaded. The stream tells the list. */
@@ -229,10 +250,15 @@ if (user) {
   list.setAttribute("lang", language);
   list.setAttribute("languages", reading);
   list.addEventListener("change", showCount);
-  list.addEventListener("state", showCount);
+  list.addEventListener("state", (event) => {
+    showCount();
+    watch(/** @type {CustomEvent<StateDetail>} */ (event).detail);
+  });
   list.addEventListener("arrive", (event) => {
+    const { alarms } = /** @type {CustomEvent<{ alarms: Alarm[] }>} */ (event).detail;
+    const latest = alarms.at(-1);
     beep();
-    notify(/** @type {CustomEvent<{ alarms: Alarm[] }>} */ (event).detail.alarms);
+    if (latest) notify(say(language, many(alarms.length), alarms.length), latest.message, latest.lang);
   });
   get("user").textContent = user;
   get("tools").hidden = get("keys").hidden = false;

@@ -72,6 +72,17 @@ for (const name of BROWSERS) {
       assert.equal(await shown.$$eval("img, b, main script", (elements) => elements.length), 0);
     });
 
+    test("Arabic reads from right to left, and what stands beside it does not", async () => {
+      const shown = await live("lang=ja");
+      await until(shown, () => document.querySelector(".alarm-empty").textContent === "アラームはありません。");
+      await hub.send({ ar: "توقفت المضخة 2." }, { user });
+      await shows(shown, ["توقفت المضخة 2."]);
+      const directions = await shown.$$eval(".alarm-message, .alarm-time, .alarm-other", (parts) => parts.map((part) => getComputedStyle(part).direction));
+      assert.deepEqual(directions, ["rtl", "ltr", "ltr"]);
+      assert.equal(await text(shown, ".alarm-other"), "アラビア語");
+      assert.equal(await shown.$eval(".alarm-empty", (empty) => empty.hidden), true);
+    });
+
     test("a language switch changes the alarms already shown too, with alarms arriving in between", async () => {
       const shown = await live("lang=ko");
       const writing = (async () => {
@@ -408,14 +419,57 @@ for (const name of BROWSERS) {
       await send(1);
       await until(shown, () => window.told.length > 0);
       assert.deepEqual(await shown.evaluate(() => window.told), [["새 알림 1건", `알림 ${user}-1`, "ko"]]);
+      // Silence is not to be taken for peace.
+      await hub.run("kick", user, "--url", hub.url);
+      const over = ["연결 종료됨", "운영자가 연결을 끊었습니다. 새 알림이 더 이상 여기로 오지 않습니다.", "ko"];
+      await until(shown, () => window.told.length > 1);
+      assert.deepEqual((await shown.evaluate(() => window.told))[1], over);
     });
 
-    test("nothing is cut off at 320 pixels", async () => {
+    test("a connection that stays lost calls somebody, one that comes back does not", async () => {
+      const shown = await open(browser);
+      await shown.evaluateOnNewDocument(() => {
+        window.calls = [];
+        const { setTimeout, clearTimeout } = window;
+        // The half minute is over when the test says so.
+        window.setTimeout = (call, pause, ...rest) => (pause === 30_000 ? window.calls.push(call) + 1e6 : setTimeout(call, pause, ...rest));
+        window.clearTimeout = (timer) => (timer > 1e6 ? delete window.calls[timer - 1e6 - 1] : clearTimeout(timer));
+        window.tones = 0;
+        const { createOscillator } = AudioContext.prototype;
+        AudioContext.prototype.createOscillator = function () {
+          window.tones += 1;
+          return createOscillator.call(this);
+        };
+      });
+      await shown.goto(`${way.url}/?user=${user}&lang=en-US`);
+      await state(shown, "live");
+      await shown.bringToFront();
+      await shown.click("#sound");
+      assert.equal(await shown.evaluate(() => window.tones), 2, "a click shows how it sounds");
+      way.cut();
+      await state(shown, "reconnecting");
+      await state(shown, "live");
+      assert.deepEqual(await shown.evaluate(() => window.calls.filter(Boolean).length), 0);
+      way.mode = 503;
+      way.cut();
+      await says(shown, "The server answered 503.");
+      // Tones are not made more often than every two seconds.
+      await until(shown, () => {
+        for (const call of window.calls) call?.();
+        return window.tones === 4;
+      });
+    });
+
+    test("nothing is cut off at 320 pixels, and what is long scrolls in its place", async () => {
       await hub.send({ "en-US": `wide ${"w".repeat(300)}` }, { user });
+      await hub.send({ "en-US": "line\n".repeat(500) }, { user });
       const shown = await page();
       await shown.setViewport({ width: 320, height: 640 });
       await state(shown, "live");
-      await until(shown, () => !!document.querySelector(".alarm-row"));
+      await until(shown, () => document.querySelectorAll(".alarm-row").length === 2);
+      const [height, tabIndex] = await shown.$eval(".alarm-message", ({ clientHeight, tabIndex }) => [clientHeight, tabIndex]);
+      assert.ok(height > 100 && height < 250, `${height} pixels`);
+      assert.equal(tabIndex, 0, "it scrolls by keyboard too");
       const { scrollWidth, clientWidth } = await shown.evaluate(() => {
         const { scrollWidth, clientWidth } = document.documentElement;
         return { scrollWidth, clientWidth };
