@@ -8,7 +8,7 @@ import { STATES, WORDS, many, meaning, say, spoken } from "./words.js";
 /** @import { Sentence } from "./words.js" */
 
 const PAGE = 50;
-/** Milliseconds between two sentences that are read aloud. */
+/** Milliseconds between two spoken sentences. */
 const BREATH = 5_000;
 /** Pixels. */
 const AT_TOP = 40;
@@ -66,9 +66,9 @@ export class AlarmList extends HTMLElement {
   #recounting = 0;
   #speaking = 0;
   #spoke = 0;
-  /** New, not told to the page. @type {Alarm[]} */
+  /** New to the page. @type {Alarm[]} */
   #arrivals = [];
-  /** New, not read aloud. @type {Alarm[]} */
+  /** New to the voice. @type {Alarm[]} */
   #unsaid = [];
   #stateUnsaid = false;
 
@@ -76,7 +76,6 @@ export class AlarmList extends HTMLElement {
   #why = make("span", "why");
   #connect = button("connect");
   #bar = make("div", "state");
-  #source = make("p", "source", { hidden: true });
   #notice = make("p", "notice", { hidden: true });
   #pill = button("pill");
   #list = make("ol", "rows");
@@ -126,7 +125,7 @@ export class AlarmList extends HTMLElement {
   }
 
   connectedCallback() {
-    this.replaceChildren(this.#bar, this.#source, this.#notice, this.#pill, this.#list, this.#empty, this.#older, this.#voice);
+    this.replaceChildren(this.#bar, this.#notice, this.#pill, this.#list, this.#empty, this.#older, this.#voice);
     addEventListener("scroll", this.#onScroll, { passive: true });
     this.#speakIt();
     this.#open();
@@ -210,13 +209,13 @@ export class AlarmList extends HTMLElement {
       cleared: ({ id }) => this.#recount(this.#model.cleared(id)),
       acknowledged: ({ id, acknowledged }) => this.#acknowledged(id, acknowledged),
       // What was acknowledged meanwhile is in no stream.
-      hello: () => {
-        this.#down = "";
-        this.#refill();
-      },
+      hello: () => this.#refill(),
       gap: () => this.#refill(),
       reset: () => this.#refill(),
-      status: ({ source, since }) => (this.#down = source === "down" ? since || " " : ""),
+      status: ({ source, since }) => {
+        this.#down = source === "down" ? since || " " : "";
+        this.#sayState();
+      },
     };
     for (const [name, listener] of Object.entries(listeners)) {
       client.addEventListener(name, (event) => {
@@ -329,26 +328,40 @@ export class AlarmList extends HTMLElement {
 
   /** @param {StateDetail} detail */
   #stateChanged(detail) {
-    this.#showState();
+    this.#down = "";
     clearInterval(this.#ticking);
     if (detail.retryAt) this.#ticking = setInterval(() => this.#showState(), 1000);
     // Connecting is over in a moment.
-    if (detail.state !== "connecting") {
-      this.#stateUnsaid = true;
-      this.#speak();
-    }
+    if (detail.state === "connecting") this.#showState();
+    else this.#sayState();
     this.dispatchEvent(new CustomEvent("state", { detail }));
   }
 
-  #showState() {
+  #sayState() {
+    this.#showState();
+    this.#stateUnsaid = true;
+    this.#speak();
+  }
+
+  /** Of the state: name and meaning. */
+  #said() {
     const detail = this.#client?.detail ?? IDLE;
-    const { state, retryAt } = detail;
+    if (this.#bar.dataset.state !== "down") return [this.#say(STATES[detail.state] ?? STATES.stopped), meaning(this.#language, detail)];
+    const since = new Date(this.#down);
+    const time = since.getTime() ? this.#say(WORDS.since, since.toLocaleString(this.#language)) : "";
+    return [this.#say(STATES.down), `${this.#say(WORDS.missing)} ${time}`];
+  }
+
+  #showState() {
+    const { state, retryAt } = this.#client?.detail ?? IDLE;
     const seconds = Math.ceil((retryAt - Date.now()) / 1000);
     const isWaiting = state === "reconnecting";
     const next = seconds > 0 ? this.#say(WORDS.retryIn, seconds) : this.#say(WORDS.retrying);
-    this.dataset.state = this.#bar.dataset.state = state;
-    set(this.#state, this.#say(STATES[state] ?? STATES.stopped));
-    set(this.#why, `${meaning(this.#language, detail)} ${isWaiting ? next : ""}`.trim());
+    this.dataset.state = state;
+    this.#bar.dataset.state = state === "live" && this.#down ? "down" : state;
+    const [name = "", why] = this.#said();
+    set(this.#state, name);
+    set(this.#why, `${why} ${isWaiting ? next : ""}`.trim());
     this.#connect.hidden = isWaiting ? !retryAt : ["idle", "connecting", "live"].includes(state);
     set(this.#connect, this.#say(isWaiting ? WORDS.retry : state === "superseded" ? WORDS.takeOver : WORDS.connect));
   }
@@ -375,10 +388,6 @@ export class AlarmList extends HTMLElement {
     this.#pill.hidden = !held.size && !behind;
     set(this.#pill, this.#say(held.size ? many(held.size) : WORDS.newest, held.size));
     this.#older.hidden = !next;
-    this.#source.hidden = !this.#down;
-    const since = Date.parse(this.#down);
-    const time = since ? this.#say(WORDS.since, new Date(since).toLocaleString(this.#language)) : "";
-    set(this.#source, `${this.#say(WORDS.down)} ${time}`);
     this.dispatchEvent(new Event("change"));
     if (!this.#arrivals.length) return;
     const alarms = this.#arrivals.map((alarm) => this.#model.find(alarm.id) ?? alarm);
@@ -393,7 +402,7 @@ export class AlarmList extends HTMLElement {
     const ids = new Set(rows.map((row) => row.id));
     for (const [id, item] of this.#items) {
       if (ids.has(id)) continue;
-      // The focus stays in the list when the alarm that had it goes.
+      // The focus stays in the list.
       const beside = item.nextElementSibling ?? item.previousElementSibling;
       if (item.contains(document.activeElement) && beside instanceof HTMLElement) beside.focus();
       item.remove();
@@ -465,8 +474,7 @@ export class AlarmList extends HTMLElement {
         this.#spoke = Date.now();
         const n = this.#unsaid.length;
         const latest = this.#unsaid[n - 1];
-        const detail = this.#client?.detail ?? IDLE;
-        const state = `${this.#say(STATES[detail.state])}. ${meaning(this.#language, detail)} `;
+        const state = `${this.#said().join(". ")} `;
         const news = latest ? `${this.#say(many(n), n)}: ${latest.message.slice(0, 200)}` : "";
         this.#voice.textContent = `${this.#stateUnsaid ? state : ""}${news}`.trim();
         this.#unsaid = [];

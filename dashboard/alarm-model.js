@@ -25,7 +25,7 @@ export class AlarmModel {
   /** Not acknowledged, also beyond the rows. */
   unread = 0;
   unreadMore = false;
-  /** Whether newer rows were dropped, because so many older ones were asked for. */
+  /** Whether newer rows were dropped for older ones. */
   behind = false;
   /** Told while a refill is on its way. @type {Map<string, Alarm | null> | undefined} */
   #meanwhile;

@@ -5,7 +5,7 @@ import { PAGE } from "./page-words.js";
 import { LANGUAGES, many, say, spoken } from "./words.js";
 
 /** @import { AlarmList } from "./alarm-hub.js" */
-/** @import { Alarm, StateDetail } from "./types.js" */
+/** @import { Alarm } from "./types.js" */
 
 /** What the picker asks of the hub, by the language of the words. @type {Record<string, string>} */
 const READ = { en: "en-US", ko: "ko", ja: "ja" };
@@ -50,6 +50,7 @@ let audio;
 let sounded = 0;
 let notifying = false;
 let losing = 0;
+let watched = "idle";
 
 /** @param {keyof typeof PAGE} word @param {string | number} [value] */
 const text = (word, value) => say(language, PAGE[word], value);
@@ -83,10 +84,13 @@ function nameOf(tag) {
   }
 }
 
+/** `down`: it is live, and its hub cannot read the database. */
+const shownState = () => /** @type {HTMLElement | null} */ (list.querySelector(".alarm-state"))?.dataset.state ?? "idle";
+
 /** How many are unread, in the page and in its title, where also a lost connection shows. */
 function showCount() {
   const none = list.unread === "0";
-  const trouble = ["idle", "connecting", "live"].includes(list.client?.state ?? "idle") ? "" : "⚠ ";
+  const trouble = ["idle", "connecting", "live"].includes(shownState()) ? "" : "⚠ ";
   const title = user ? `${text("alarms")} · ${user}` : text("alarms");
   document.title = trouble + (none ? title : `(${list.unread}) ${title}`);
   get("count").hidden = none;
@@ -138,14 +142,18 @@ function notify(title, body, lang) {
   };
 }
 
-/** Whoever relies on being called must not take silence for peace. @param {StateDetail} detail */
-function watch({ state }) {
+/** Whoever relies on being called must not take silence for peace. */
+function watch() {
+  showCount();
+  const state = shownState();
+  if (state === watched) return;
+  watched = state;
   if (state === "reconnecting") losing ||= setTimeout(call, LOST);
   else if (state !== "connecting") {
     clearTimeout(losing);
     losing = 0;
   }
-  if (state === "unauthorized" || state === "stopped") call();
+  if (["unauthorized", "stopped", "down"].includes(state)) call();
 }
 
 function call() {
@@ -249,11 +257,8 @@ if (user) {
   list.setAttribute("src", `connection/${encodeURIComponent(user)}`);
   list.setAttribute("lang", language);
   list.setAttribute("languages", reading);
-  list.addEventListener("change", showCount);
-  list.addEventListener("state", (event) => {
-    showCount();
-    watch(/** @type {CustomEvent<StateDetail>} */ (event).detail);
-  });
+  list.addEventListener("change", watch);
+  list.addEventListener("state", watch);
   list.addEventListener("arrive", (event) => {
     const { alarms } = /** @type {CustomEvent<{ alarms: Alarm[] }>} */ (event).detail;
     const latest = alarms.at(-1);

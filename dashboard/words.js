@@ -20,11 +20,7 @@ export const WORDS = {
   failed: ["The hub did not take that.", "허브가 처리하지 못했습니다.", "ハブで処理できませんでした。"],
   one: ["1 new alarm", "새 알림 1건", "新着アラーム 1 件"],
   many: ["% new alarms", "새 알림 %건", "新着アラーム % 件"],
-  down: [
-    "The hub cannot read its database: alarms may be missing.",
-    "허브가 데이터베이스를 읽지 못합니다. 빠진 알림이 있을 수 있습니다.",
-    "ハブがデータベースを読み取れません。届いていないアラームがある可能性があります。",
-  ],
+  missing: ["Alarms may be missing.", "빠진 알림이 있을 수 있습니다.", "届いていないアラームがある可能性があります。"],
   since: ["Since %.", "%부터.", "%から。"],
   arriving: ["New alarms arrive here at once.", "새 알림이 바로 표시됩니다.", "新しいアラームはすぐに表示されます。"],
   gone: [
@@ -47,6 +43,7 @@ export const STATES = {
   reconnecting: ["Connection lost", "연결 끊김", "接続が切れました"],
   superseded: ["Opened in another window", "다른 창에서 열림", "別のウィンドウで開かれています"],
   unauthorized: ["Not signed in", "로그인되지 않음", "サインインしていません"],
+  down: ["The hub cannot read its database", "허브가 데이터베이스를 읽지 못함", "ハブがデータベースを読み取れません"],
   stopped: ["Disconnected", "연결 종료됨", "切断されました"],
 };
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -33,6 +33,29 @@ test("the types that are served are those of the modules", async () => {
       const same = (await read(made, name)).equals(await read(dashboard, "types", name));
       assert.ok(same, `${name} is out of date: npm run types`);
     }
+  } finally {
+    await rm(made, { recursive: true });
+  }
+});
+
+test("a page in TypeScript is checked against the types that are served", async () => {
+  const made = await mkdtemp(path.join(tmpdir(), "alarm-hub-page-"));
+  const page = `
+    import { AlarmClient, AlarmList } from "./types/alarm-hub.js";
+    const client = new AlarmClient("/connection/tiaz", { languages: "ja", history: 20, token: async () => "t" });
+    client.addEventListener("state", (event) => event instanceof CustomEvent && console.log(event.detail.state));
+    const isLive: boolean = client.state === "live";
+    const newest: Promise<string | undefined> = client.history({ limit: 5 }).then(({ alarms }) => alarms[0]?.message);
+    const list: HTMLElement = Object.assign(new AlarmList(), { token: () => "t" });
+    export { isLive, list, newest };
+  `;
+  const options = ["--ignoreConfig", "--strict", "--noEmit", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler"];
+  try {
+    await cp(path.join(dashboard, "types"), path.join(made, "types"), { recursive: true });
+    await writeFile(path.join(made, "right.ts"), page);
+    await writeFile(path.join(made, "wrong.ts"), page.replace('"live"', '"alive"'));
+    assert.equal(await tsc(...options, path.join(made, "right.ts")), "");
+    assert.match(await tsc(...options, path.join(made, "wrong.ts")), /wrong\.ts.*"alive"/);
   } finally {
     await rm(made, { recursive: true });
   }

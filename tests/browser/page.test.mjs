@@ -531,10 +531,13 @@ for (const name of BROWSERS) {
     test("a database that cannot be read is said, and that it can be again", async () => {
       const shown = await live();
       await rename(hub.db, `${hub.db}.aside`);
-      await until(shown, () => !document.querySelector(".alarm-source").hidden);
-      assert.match(await text(shown, ".alarm-source"), /^The hub cannot read its database: alarms may be missing\. Since /);
+      await says(shown, "The hub cannot read its database");
+      assert.match(await text(shown, ".alarm-why"), /^Alarms may be missing\. Since .*\d/);
+      await until(shown, () => document.title.startsWith("⚠ "));
+      await until(shown, () => document.querySelector(".alarm-voice").textContent.startsWith("The hub cannot read its database. Alarms may be missing."));
       await rename(`${hub.db}.aside`, hub.db);
-      await until(shown, () => document.querySelector(".alarm-source").hidden);
+      await says(shown, "New alarms arrive here at once.");
+      await until(shown, () => !document.title.startsWith("⚠ "));
       await send(1);
       await shows(shown, english(1));
     });

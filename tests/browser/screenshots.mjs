@@ -1,9 +1,9 @@
 // Every state, light and dark, on a phone and on a desktop, as pictures: npm run screenshots -- FOLDER
 // With --keep the four of the README are made anew in docs/screenshots/.
 
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { Hub, ROOT, Way, launch, open, state, until } from "./harness.mjs";
+import { ANOTHER_HOST, Hub, ROOT, Way, keyFile, launch, open, state, until } from "./harness.mjs";
 
 const keep = process.argv.includes("--keep");
 const folder = process.argv.slice(2).find((argument) => !argument.startsWith("--")) ?? "screenshots";
@@ -19,7 +19,8 @@ const ALARMS = [
   ["새 결재 문서가 도착했습니다.", "A new document is waiting for your approval.", "新しい決裁書類が届きました。"],
 ];
 
-const hub = await Hub.start("--heartbeat", "2s");
+const hub = await Hub.start("--heartbeat", "2s", "--host", ANOTHER_HOST);
+const guarded = await Hub.start("--auth", "jwt", "--jwt-key-file", await keyFile("a key of more than thirty-two bytes"));
 const way = await Way.to(hub);
 const browser = await launch("chrome");
 try {
@@ -49,10 +50,16 @@ try {
     }
   };
   for (const language of ["en", "ko", "ja"]) {
+    way.mode = "pass";
     const page = await open(browser, `${way.url}/?user=tiaz&lang=${READ[language]}`);
     await state(page, "live");
     await until(page, () => document.querySelectorAll(".alarm-row").length > 5);
     await shoot(page, "live", language);
+    await rename(hub.db, `${hub.db}.aside`);
+    await until(page, () => document.querySelector(".alarm-state").dataset.state === "down");
+    await shoot(page, "no-database", language);
+    await rename(`${hub.db}.aside`, hub.db);
+    await until(page, () => document.querySelector(".alarm-state").dataset.state === "live");
     way.mode = 503;
     way.cut();
     await until(page, () => /[1-9]/.test(document.querySelector(".alarm-why").textContent));
@@ -78,6 +85,14 @@ try {
     await hub.run("kick", "tiaz", "--url", hub.url);
     await state(page, "stopped");
     await shoot(page, "stopped", language);
+    way.mode = 401;
+    await page.$eval(".alarm-connect", (button) => button.click());
+    await state(page, "unauthorized");
+    await shoot(page, "unauthorized", language);
+    way.mode = "stall";
+    await page.$eval(".alarm-connect", (button) => button.click());
+    await state(page, "connecting");
+    await shoot(page, "connecting", language);
     const form = await open(browser, `${hub.url}/?lang=${READ[language]}`);
     await shoot(form, "form", language);
     const empty = await open(browser, `${hub.url}/?user=empty&lang=${READ[language]}`);
@@ -88,10 +103,16 @@ try {
     const odd = await open(browser, `${hub.url}/?user=odd&lang=${READ[language]}`);
     await until(odd, () => document.querySelectorAll(".alarm-row").length > 3);
     await shoot(odd, "odd", language);
-    for (const opened of [page, operator, form, empty, odd, ...others]) await opened.close();
+    const port = new URL(hub.url).port;
+    const insecure = await open(browser, `http://${ANOTHER_HOST}:${port}/?user=odd&lang=${READ[language]}`);
+    await state(insecure, "live");
+    await shoot(insecure, "insecure", language);
+    const signedOut = await open(browser, `${guarded.url}/?lang=${READ[language]}`);
+    await shoot(signedOut, "signed-out", language);
+    for (const opened of [page, operator, form, empty, odd, insecure, signedOut, ...others]) await opened.close();
   }
 } finally {
   await browser.close();
   way.close();
-  await hub.stop();
+  await Promise.all([hub.stop(), guarded.stop()]);
 }

@@ -82,10 +82,10 @@ for (const [name, schemes] of BROWSERS.flatMap((name) => LOOKS[name].map((scheme
         filter.dispatchEvent(new Event("input"));
       });
       await rename(server.db, `${server.db}.aside`);
-      await until(page, () => !document.querySelector(".alarm-source").hidden);
+      await until(page, () => document.querySelector(".alarm-state").dataset.state === "down");
       await isFlawless(page, "live, without a database");
       await rename(`${server.db}.aside`, server.db);
-      await until(page, () => document.querySelector(".alarm-source").hidden);
+      await until(page, () => document.querySelector(".alarm-state").dataset.state === "live");
       await server.send({ "en-US": "long ".repeat(500) });
       await until(page, () => document.querySelectorAll(".alarm-row").length === 5);
       await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
