@@ -214,7 +214,8 @@ impl ClusterState {
     fn unasked(&mut self, asked: Asked) {
         match asked {
             Asked::Judge(opening, reply) => self.judged(opening, false, None, reply),
-            Asked::Note(Some(question)) | Asked::Hubs(question) => self.questions.answer(question),
+            Asked::Note(Some(question)) => self.questions.answer(question),
+            Asked::Hubs(question) => self.questions.expect(question, 0), // this one's own sessions are all there are
             Asked::Origins(reply) => {
                 let _ = reply.send(Vec::new()); // whoever asked may have given up
             }

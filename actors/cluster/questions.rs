@@ -25,9 +25,9 @@ pub(super) enum Question {
 }
 
 impl Question {
-    /// For all sessions: those of this hub are missing, too, until they are found.
+    /// For all sessions: those of this hub are missing, and which other hubs there are.
     pub fn sessions(reply: RpcReplyPort<Vec<Session>>) -> Self {
-        Self::Sessions { reply, found: Vec::new(), missing: 1 }
+        Self::Sessions { reply, found: Vec::new(), missing: 2 }
     }
 }
 
@@ -44,10 +44,11 @@ impl Questions {
         number
     }
 
-    /// So many hubs more are to answer.
-    pub fn expect(&mut self, question: u64, more: usize) {
+    /// It is known how many other hubs there are: they are to answer.
+    pub fn expect(&mut self, question: u64, others: usize) {
         if let Some(Question::Sessions { missing, .. }) = self.0.get_mut(&question) {
-            *missing += more;
+            *missing += others;
+            self.found(question, Vec::new(), true);
         }
     }
 
@@ -146,5 +147,41 @@ pub(super) async fn describe(
     let mut parts = sessions.chunks(SESSIONS).peekable();
     while let Some(part) = parts.next() {
         tell(part.to_vec(), parts.peek().is_none());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sessions_are_told_when_every_hub_has_answered_in_whatever_order() {
+        for own_first in [true, false] {
+            let (reply, mut told) = ractor::concurrency::oneshot();
+            let mut questions = Questions::default();
+            let question = questions.ask(Question::sessions(reply.into()));
+            if own_first {
+                questions.found(question, Vec::new(), true);
+            }
+            questions.expect(question, 1);
+            questions.found(question, Vec::new(), false);
+            if !own_first {
+                questions.found(question, Vec::new(), true);
+            }
+            assert!(told.try_recv().is_err(), "another hub has more to tell");
+            questions.found(question, Vec::new(), true);
+            assert!(told.try_recv().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn without_other_hubs_this_ones_sessions_are_waited_for() {
+        let (reply, mut told) = ractor::concurrency::oneshot();
+        let mut questions = Questions::default();
+        let question = questions.ask(Question::sessions(reply.into()));
+        questions.expect(question, 0);
+        assert!(told.try_recv().is_err());
+        questions.found(question, Vec::new(), true);
+        assert!(told.try_recv().unwrap().is_empty());
     }
 }
