@@ -13,11 +13,14 @@ test: setup
 setup:
 	tests/setup
 
-# Whether the tests of actors and sockets pass so many times in a row, eight at once. The exhaustive models are left
-# out: they would go the same ways a hundred times.
+# Whether the tests of actors by probes, and those of streams over sockets, pass so many times in a row, eight at once.
+# The exhaustive models are left out: they would go the same ways a hundred times.
+PROBES = hub:: user_session:: poller:: tree:: watch::
+SOCKETS = stream:: audience:: api:: clients:: server:: cli::
 flaky: setup
 	for run in $$(seq $(RUNS)); do \
-	  cargo test -q --workspace --all-features -- --skip ::model:: --test-threads 8 || { echo "failed in run $$run"; exit 1; }; \
+	  cargo test -q --workspace --all-features --lib -- --skip ::model:: && \
+	  cargo test -q --workspace --all-features --test it -- $(PROBES) $(SOCKETS) --test-threads 8 || { echo "failed in run $$run"; exit 1; }; \
 	done
 	@echo "passed $(RUNS) times in a row"
 
