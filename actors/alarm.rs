@@ -425,13 +425,8 @@ pub enum Write {
         /// `false` takes it back.
         acknowledged: bool,
     },
-    /// Claims of this user up to this one are worth nothing for a day.
-    Revoke {
-        /// Whose.
-        user: Arc<str>,
-        /// The highest claim that is revoked.
-        claim: u128,
-    },
+    /// Claims of each of these users up to this one are worth nothing for a day.
+    Revoke(Vec<(Arc<str>, u128)>),
     /// Claims have been made up to this time (since 1970).
     NoteClock(Duration),
     /// Keep a ticket.

@@ -32,8 +32,11 @@ const ASKED_MAX: usize = 64;
 /// Writes that wait at most, revocations aside (those are one a user).
 const WRITES_MAX: usize = 4_096;
 
-/// How long a revocation may wait for others: what the hub has not written when it is killed is not revoked.
-const REVOKE_TOGETHER: Duration = Duration::from_millis(5);
+/// How long the revocations after one wait for others: what the hub has not written when it is killed is not revoked.
+const REVOKE_TOGETHER: Duration = Duration::from_millis(25);
+
+/// Revocations that are written at once, so that they keep no other program waiting.
+const REVOKE_PAGE: usize = 1_000;
 
 /// How often the log is pruned, and the pause between two of its short transactions.
 const PRUNE: Duration = Duration::from_secs(60);
@@ -108,7 +111,7 @@ pub enum ArchiveMessage {
     Free(Lane, Connection),
     /// Remember that claims have been made up to this time (since 1970).
     NoteClock(Duration),
-    /// Write what was revoked.
+    /// Write what was revoked meanwhile.
     WriteRevoked,
     /// Delete what is older than it need be.
     Prune,
@@ -144,6 +147,8 @@ pub struct ArchiveState {
     reads: VecDeque<Job>,
     writes: Vec<(Write, Option<WriteReply>)>,
     revoked: HashMap<Arc<str>, Claim>,
+    /// Some were written a moment ago: others wait for the next time.
+    revoked_lately: bool,
     prune: bool,
 }
 
@@ -269,22 +274,26 @@ impl ArchiveState {
     }
 
     fn revoke(&mut self, user: Arc<str>, claim: Claim) {
-        if self.revoked.is_empty() {
-            self.later(REVOKE_TOGETHER, ArchiveMessage::WriteRevoked);
-        }
         let highest = self.revoked.entry(user).or_insert(claim);
         *highest = claim.max(*highest);
+        if !self.revoked_lately {
+            self.write_revoked();
+        }
     }
 
     fn write_revoked(&mut self) {
-        self.join_revoked();
-        self.go_on_writing();
+        self.revoked_lately = !self.revoked.is_empty();
+        if self.revoked_lately {
+            self.join_revoked();
+            self.go_on_writing();
+            self.later(REVOKE_TOGETHER, ArchiveMessage::WriteRevoked);
+        }
     }
 
     /// What was revoked goes with the writes that wait.
     fn join_revoked(&mut self) {
-        let revoked = mem::take(&mut self.revoked).into_iter();
-        self.writes.extend(revoked.map(|(user, claim)| (Write::Revoke { user, claim: claim.as_u128() }, None)));
+        let revoked: Vec<_> = self.revoked.drain().map(|(user, claim)| (user, claim.as_u128())).collect();
+        self.writes.extend(revoked.chunks(REVOKE_PAGE).map(|page| (Write::Revoke(page.to_vec()), None)));
     }
 
     fn run(&self, lane: Lane, mut archive: Box<dyn Archive>, job: Job) {
@@ -360,6 +369,7 @@ impl Actor for ArchiveActor {
             reads: VecDeque::new(),
             writes: Vec::new(),
             revoked: HashMap::new(),
+            revoked_lately: false,
             prune: false,
         })
     }

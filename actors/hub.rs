@@ -312,7 +312,10 @@ impl Actor for HubActor {
                 let ask = ArchiveMessage::Origin { session, conn, user, count };
                 let _ = state.archive.cast(ask); // restarted: the client's hello is late until it comes back
             }
-            HubMessage::Tenure { user, tenure } => state.tenure(user, tenure),
+            HubMessage::Tenure { user, tenure, tally } => {
+                state.tally.add(&tally);
+                state.tenure(user, tenure);
+            }
             HubMessage::Idle { user, connects } => state.roster.leave(&user, connects, state.origin.elapsed()),
             HubMessage::Counted(tally) => state.tally.add(&tally),
             HubMessage::Acknowledged { user, id, acknowledged } => {

@@ -84,16 +84,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// One connection began.
-    pub fn opened() -> Self {
-        Self { opened: 1, ..Self::default() }
-    }
-
-    /// One resume was refused.
-    pub fn refused() -> Self {
-        Self { refused: 1, ..Self::default() }
-    }
-
     /// Counts a row that was chosen for a reader whose first language is `first`.
     pub fn deliver(&mut self, row: &Translation, fallback: bool, first: Option<&Primary>) {
         let language = row.tag.as_ref().map(Tag::primary);
@@ -142,7 +132,7 @@ mod tests {
     fn what_was_chosen_and_what_was_lacking_are_counted_by_language() {
         let aliases = Aliases::default();
         let (korean, japanese) = (aliases.tag("ko").unwrap(), aliases.tag("ja-JP").unwrap());
-        let mut tally = Tally::opened();
+        let mut tally = Tally { opened: 1, ..Tally::default() };
         tally.deliver(&row("ko"), false, Some(korean.primary()));
         tally.deliver(&row("ko"), false, Some(japanese.primary()));
         tally.deliver(&row("klingon!"), true, Some(japanese.primary()));

@@ -170,6 +170,8 @@ pub struct SessionState {
     refusals: u32,
     refused: Option<Instant>,
     live: Option<Connection>,
+    /// What was counted and has not been told to the hub.
+    tally: Tally,
 }
 
 impl SessionState {
@@ -220,7 +222,7 @@ impl SessionState {
         }
         let took_over = self.replace(claim);
         info!(target: "audit", { user.id = &*opening.user, conn = %conn.simple(), resumed, took_over }, "connected");
-        self.count(Tally::opened());
+        self.tally.opened += 1;
         self.tenure.begin(claim, self.now());
         self.tell_tenure();
         let beginning = Beginning {
@@ -254,7 +256,8 @@ impl SessionState {
     }
 
     fn refuse(&mut self, reply: RpcReplyPort<Answer>) {
-        self.count(Tally::refused());
+        self.tally.refused += 1;
+        self.tell_tally();
         let recent = self.refused.is_some_and(|last| last.elapsed() < REFUSALS_WITHIN);
         self.refusals = if recent { self.refusals + 1 } else { 1 };
         self.refused = Some(Instant::now());
@@ -335,8 +338,9 @@ impl SessionState {
     }
 
     /// Lets the hub know who owns the stream and what is revoked: it outlives the session.
-    fn tell_tenure(&self) {
-        let tenure = HubMessage::Tenure { user: self.arguments.user.clone(), tenure: self.tenure };
+    fn tell_tenure(&mut self) {
+        let (user, tally) = (self.arguments.user.clone(), self.tally.take());
+        let tenure = HubMessage::Tenure { user, tenure: self.tenure, tally };
         let _ = self.arguments.hub.cast(tenure); // without its parent a session is about to end
     }
 
@@ -354,7 +358,7 @@ impl SessionState {
     }
 
     /// Offers itself to be ended, unless a connection is live.
-    fn idle(&self) {
+    fn idle(&mut self) {
         if self.live.is_none() {
             self.tell_tenure();
             let idle = HubMessage::Idle { user: self.arguments.user.clone(), connects: self.connects };
@@ -362,14 +366,15 @@ impl SessionState {
         }
     }
 
-    fn count(&self, tally: Tally) {
-        let _ = self.arguments.hub.cast(HubMessage::Counted(tally)); // without its parent a session is about to end
+    fn tell_tally(&mut self) {
+        let counted = HubMessage::Counted(self.tally.take());
+        let _ = self.arguments.hub.cast(counted); // without its parent a session is about to end
     }
 
-    fn count_end(&self, live: &mut Connection, ending: Ending) {
-        let mut tally = live.tally();
-        tally.end(ending);
-        self.count(tally);
+    /// Told with the tenure, which changes whenever a connection ends.
+    fn count_end(&mut self, live: &mut Connection, ending: Ending) {
+        self.tally.add(&live.tally());
+        self.tally.end(ending);
     }
 }
 
@@ -384,7 +389,8 @@ impl Actor for UserSessionActor {
         arguments: SessionArguments,
     ) -> Result<SessionState, ActorProcessingErr> {
         let tenure = arguments.tenure;
-        Ok(SessionState { arguments, myself, tenure, connects: 0, refusals: 0, refused: None, live: None })
+        let tally = Tally::default();
+        Ok(SessionState { arguments, myself, tenure, connects: 0, refusals: 0, refused: None, live: None, tally })
     }
 
     async fn handle(
@@ -425,7 +431,8 @@ impl Actor for UserSessionActor {
             }
             SessionMessage::Count(_receipt) => {
                 if let Some(tally) = state.live.as_mut().map(Connection::tally) {
-                    state.count(tally);
+                    state.tally.add(&tally);
+                    state.tell_tally();
                 }
             }
             SessionMessage::Rest => state.idle(),

@@ -17,6 +17,8 @@ pub mod wire;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use actors::{
+    alarm::Write,
+    archive::ArchiveMessage,
     hub::Settings,
     language::Aliases,
     poller::{Health, PollerMessage},
@@ -129,7 +131,8 @@ impl Hub {
     }
 
     /// Accepts no more and ends all connections with their `bye`; those that are not gone within the time that the
-    /// settings allow are cut. Answers whether all of them went by themselves.
+    /// settings allow are cut. Answers whether all of them went by themselves. What was revoked meanwhile is in the
+    /// database then.
     pub async fn drain(self) -> bool {
         let gone = self.server.stop();
         let all = async {
@@ -137,6 +140,9 @@ impl Hub {
                 tracing::warn!("the actors had ended before");
             }
             gone.await;
+            let archive = self.api.borrow().actors.borrow().archive.clone();
+            let written = |reply| ArchiveMessage::Write(Write::Revoke(Vec::new()), reply);
+            let _ = archive.call(written, None).await; // one that ended has told why
         };
         tokio::time::timeout(self.drain, all).await.is_ok()
     }

@@ -33,16 +33,18 @@ use ipnet::IpNet;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{oneshot, watch},
-    task::JoinSet,
+    sync::{Semaphore, oneshot, watch},
+    task::{JoinSet, yield_now},
     time::sleep,
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tracing::{info, warn};
 
-pub use connection::Ends;
+pub use connection::Live;
 use connection::Visitor;
 use seats::Seats;
+pub use socket::Tap;
+pub use stream::Chunk;
 use tls::Certificate;
 
 /// Connections that wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
@@ -56,6 +58,12 @@ const RESERVE: usize = 64;
 
 /// Descriptors that are not connections: the database, its log and its watch, listeners, the runtime's own.
 const DESCRIPTORS: usize = 32;
+
+/// Requests that are in work at a time, those that wait for somebody else aside.
+const TURNS: usize = 32;
+
+/// Connections that are accepted in one go, before others have a turn.
+const AT_ONCE: u32 = 16;
 
 /// How long to wait before accepting again when the kernel has no descriptor or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -129,7 +137,7 @@ pub struct Server {
 
 impl Server {
     /// Serves what comes to `listeners`, over TLS if there is a certificate. A request carries its peer's address in its extensions, as [`SocketAddr`],
-    /// and an [`Excess`] if it is over a limit; a response that is a stream carries its [`Ends`].
+    /// and an [`Excess`] if it is over a limit; a response that is a stream carries what makes it [`Live`].
     pub fn start<S, B>(
         listeners: Vec<TcpListener>,
         certificate: Option<&Certificate>,
@@ -196,6 +204,7 @@ async fn accept<S, B>(
     let mut seats = Seats::new(room, &begun);
     let (mut connections, mut excess) = (JoinSet::new(), JoinSet::new());
     let stop = watch::Sender::new(());
+    let (turns, mut at_once) = (Arc::new(Semaphore::new(TURNS)), 0);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -228,9 +237,13 @@ async fn accept<S, B>(
             continue; // an address that wants more than its share even of the reserve is cut without a word
         }
         let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone()));
-        let served = Visitor { peer, seat, times: begun.times }.serve(stream, tls, service.clone(), stop.subscribe());
+        let visitor = Visitor { peer, seat, turns: turns.clone(), times: begun.times };
         let among = if over { &mut excess } else { &mut connections };
-        among.spawn(served);
+        among.spawn(visitor.serve(stream, tls, service.clone(), stop.subscribe()));
+        at_once = (at_once + 1) % AT_ONCE;
+        if at_once == 0 {
+            yield_now().await;
+        }
     }
     drop(listeners);
     info!(connections = connections.len(), "accepting no more");

@@ -75,7 +75,7 @@ fn deliver(bencher: Bencher<'_, '_>, alarms: u64) {
             let delivery = Delivery::new("tiaz".into(), languages.clone(), Duration::from_millis(250), at);
             (delivery, sink::open(Uuid::nil(), claim, 256, Arc::default(), || {}))
         })
-        .bench_local_values(|(mut delivery, (sink, feed))| {
+        .bench_local_values(|(mut delivery, (mut sink, feed))| {
             delivery.push(page.clone(), true);
             let (blocks, _) = delivery.take(256, 256, Instant::now().into());
             sink.offer(blocks, None).expect("there is room");

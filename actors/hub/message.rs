@@ -153,6 +153,8 @@ pub enum HubMessage {
         user: Arc<str>,
         /// As it is now.
         tenure: Tenure,
+        /// What was counted on the way there.
+        tally: Tally,
     },
     /// A session has no live connection; it may be ended if it was sent no more than these connects.
     Idle {

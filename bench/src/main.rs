@@ -40,15 +40,19 @@ pub struct Run {
     /// Only scenarios whose name contains one of these.
     #[arg(long)]
     only: Vec<String>,
-    /// How often each server is measured; the median counts.
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
+    /// How often each server is measured; the median counts. Three times, or once with --quick.
+    #[arg(long)]
+    runs: Option<usize>,
     /// The core that the server runs on; the generator runs where it was started.
     #[arg(long, default_value_t = 0)]
     core: usize,
     /// Where the chart goes.
     #[arg(long, default_value = "docs/benchmarks.svg")]
     chart: PathBuf,
+    /// Files in which all figures go between the lines `<!-- figures -->` and `<!-- end of figures -->`, and those to be
+    /// reached between `<!-- goals -->` and `<!-- end of goals -->`. Only if nothing was left out.
+    #[arg(long)]
+    into: Vec<PathBuf>,
 }
 
 fn main() -> Outcome<()> {

@@ -6,6 +6,51 @@ use plotters::prelude::*;
 
 use crate::{Outcome, server::Kind};
 
+/// The two tables that are compared, and what is done with each.
+pub const FEW_ROWS: &str = "a table of 1,000 rows";
+pub const MANY_ROWS: &str = "a table of 1,000,000 rows (100,000 with QUICK)";
+pub const OF_A_TABLE: [&str; 3] = ["INSERT to arrival", "resume", "history"];
+
+/// Whose figure.
+enum Of {
+    Hub,
+    /// The hub's, divided by this one's.
+    Times(Kind),
+}
+
+enum Bound {
+    Most(f64),
+    Least(f64),
+}
+
+const GOALS: &[(&str, Of, Bound)] = &[
+    ("broadcast to 1,000: CPU a delivery", Of::Times(Kind::NchanTwo), Bound::Most(1.0)),
+    ("broadcast to 8,000: CPU a delivery", Of::Times(Kind::NchanTwo), Bound::Most(1.0)),
+    ("broadcast to 8,000: last client", Of::Times(Kind::Floor), Bound::Most(1.3)),
+    ("instructions: a delivery", Of::Hub, Bound::Most(6_000.0)),
+    ("burst of 200 to 1,000: CPU a delivery", Of::Hub, Bound::Most(0.8)),
+    ("burst of 200 to 1,000: deliveries a second", Of::Hub, Bound::Least(500_000.0)),
+    ("one alarm to an idle hub, by INSERT: p50", Of::Hub, Bound::Most(1.0)),
+    ("one alarm to an idle hub, by INSERT: p99", Of::Hub, Bound::Most(5.0)),
+    ("one alarm to an idle hub, by INSERT: idle", Of::Hub, Bound::Most(0.5)),
+    ("20,000 alarms for 1,000 single users, by INSERT: alarms a second", Of::Hub, Bound::Least(30_000.0)),
+    ("memory a connection: of 8,000, all in all", Of::Hub, Bound::Most(18.0)),
+    ("takeovers: a second", Of::Hub, Bound::Least(12_000.0)),
+    ("takeovers: CPU each", Of::Hub, Bound::Most(45.0)),
+    ("takeovers: p99", Of::Hub, Bound::Most(10.0)),
+    ("takeovers: memory gained over 1000000", Of::Hub, Bound::Most(1_000.0)),
+    ("storm: 8,000 resume with 100 missed alarms each: all caught up", Of::Hub, Bound::Most(3.0)),
+    ("storm: 8,000 resume with 100 missed alarms each: longest delay of a live alarm", Of::Hub, Bound::Most(100.0)),
+    ("8,000 connections with heartbeats: CPU", Of::Hub, Bound::Most(1.0)),
+    ("growth: CPU a delivery, 16,000 connections to 1,000", Of::Hub, Bound::Most(1.45)),
+    ("growth: INSERT to arrival, many rows to 1,000", Of::Hub, Bound::Most(1.2)),
+    ("growth: resume, many rows to 1,000", Of::Hub, Bound::Most(1.2)),
+    ("growth: history, many rows to 1,000", Of::Hub, Bound::Most(1.2)),
+];
+
+/// A twentieth above what was counted last: more is a step back.
+const GATES: &[(&str, f64)] = &[("instructions: a delivery", 6_000.0), ("instructions: a takeover", 160_000.0)];
+
 struct Figure {
     name: String,
     unit: &'static str,
@@ -49,19 +94,45 @@ impl Report {
         }
     }
 
-    /// The machine, the medians, and the ratios in the same run.
-    pub fn print(&self) {
-        println!("{}\n", machine());
-        println!("| what | hub | × Nchan, two channels | × Nchan, one channel | × floor |");
-        println!("|---|---|---|---|---|");
+    fn find(&self, name: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.name == name)
+    }
+
+    /// Adds how much dearer a delivery is with sixteen times as many connections, and everything with a thousand times
+    /// as many rows, run by run.
+    pub fn add_growth(&mut self) {
+        let cost = |clients: &str| format!("broadcast to {clients}: CPU a delivery");
+        let mut growths =
+            vec![("growth: CPU a delivery, 16,000 connections to 1,000".to_owned(), cost("1,000"), cost("16,000"))];
+        growths.extend(OF_A_TABLE.map(|what| {
+            (
+                format!("growth: {what}, many rows to 1,000"),
+                format!("{FEW_ROWS}: {what}"),
+                format!("{MANY_ROWS}: {what}"),
+            )
+        }));
+        for (name, few, many) in growths {
+            for kind in Kind::ALL {
+                let of = |name: &str| Some(self.find(name)?.of(kind)?.to_vec());
+                let pairs = of(&few).into_iter().flatten().zip(of(&many).into_iter().flatten());
+                pairs.collect::<Vec<_>>().into_iter().for_each(|(few, many)| self.add(&name, "×", kind, many / few));
+            }
+        }
+    }
+
+    /// The medians, and the ratios in the same run.
+    pub fn figures(&self) -> String {
+        let mut table = String::from(
+            "| what | hub | × Nchan, two channels | × Nchan, one channel | × floor |\n|---|---|---|---|---|\n",
+        );
         for figure in &self.figures {
             let other = |kind| match (figure.ratio(kind), figure.median(kind)) {
-                (Some(ratio), Some(median)) => format!("{ratio:.2} ({})", shown(median)),
+                (Some(ratio), Some(median)) => format!("{} ({})", shown(ratio), shown(median)),
                 (None, Some(median)) => format!("({})", shown(median)),
                 _ => "–".to_owned(),
             };
-            println!(
-                "| {} | {} {} | {} | {} | {} |",
+            table += &format!(
+                "| {} | {} {} | {} | {} | {} |\n",
                 figure.name,
                 figure.median(Kind::Hub).map_or_else(|| "–".to_owned(), shown),
                 figure.unit,
@@ -70,17 +141,65 @@ impl Report {
                 other(Kind::Floor)
             );
         }
+        table
     }
 
-    /// How much dearer a delivery is to sixteen times as many.
-    pub fn print_growth(&self) {
-        let cost = |clients: &str| {
-            let name = format!("broadcast to {clients}: CPU a delivery");
-            self.figures.iter().find(|figure| figure.name == name)?.median(Kind::Hub)
-        };
-        if let (Some(few), Some(many)) = (cost("1,000"), cost("16,000")) {
-            println!("\nCPU a delivery from 1,000 to 16,000 connections: {:.2} ×", many / few);
+    /// What was to be reached, and whether it was.
+    pub fn goals(&self) -> String {
+        let mut table = String::from(
+            "| what | measured | to be reached | reached | Nchan, two channels | floor |\n|---|---|---|---|---|---|\n",
+        );
+        for (name, of, bound) in GOALS {
+            let Some(figure) = self.find(name) else { continue };
+            let measured = match of {
+                Of::Hub => figure.median(Kind::Hub),
+                Of::Times(kind) => figure.ratio(*kind),
+            };
+            let Some(measured) = measured else { continue };
+            let unit = match of {
+                Of::Hub => figure.unit.to_owned(),
+                Of::Times(kind) => format!("× {kind}"),
+            };
+            let (wanted, reached) = match bound {
+                Bound::Most(most) => (format!("≤ {}", shown(*most)), measured <= *most),
+                Bound::Least(least) => (format!("≥ {}", shown(*least)), measured >= *least),
+            };
+            let other = |kind| {
+                figure.median(kind).map_or_else(|| "–".to_owned(), |of| format!("{} {}", shown(of), figure.unit))
+            };
+            let own = match of {
+                Of::Hub => String::new(),
+                Of::Times(_) => format!(" ({})", other(Kind::Hub)),
+            };
+            table += &format!(
+                "| {name} | {} {unit}{own} | {wanted} | {} | {} | {} |\n",
+                shown(measured),
+                if reached { "yes" } else { "no" },
+                other(Kind::NchanTwo),
+                other(Kind::Floor)
+            );
         }
+        table
+    }
+
+    /// Fails if the hub executes more instructions than it used to.
+    pub fn gate(&self) -> Outcome<()> {
+        for (name, most) in GATES {
+            let counted = self.find(name).and_then(|figure| figure.median(Kind::Hub));
+            if let Some(counted) = counted.filter(|counted| counted > most) {
+                return Err(format!("{name}: {counted:.0} instructions, more than {most:.0}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the tables into a file that has places for them.
+    pub fn write(&self, path: &Path, runs: usize) -> Outcome<()> {
+        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let said = format!("Medians of {runs}. {}", machine());
+        let text = between(text, "figures", &format!("{said}\n\n{}", self.figures()));
+        fs::write(path, between(text, "goals", &format!("{said}\n\n{}", self.goals())))?;
+        Ok(())
     }
 
     /// The CPU time of a delivery, as bars.
@@ -130,6 +249,15 @@ impl Report {
         }
         root.present()?;
         Ok(())
+    }
+}
+
+/// Replaces what lies between the two lines of this name, if they are there.
+fn between(text: String, name: &str, new: &str) -> String {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
+    match text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1))) {
+        Some((before, after)) => format!("{before}{begin}{}\n{end}{after}", new.trim_end()),
+        None => text,
     }
 }
 

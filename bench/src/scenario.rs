@@ -8,14 +8,14 @@ use std::{
 use crate::{
     Outcome, Run,
     load::Load,
-    report::Report,
+    report::{self, Report},
     server::{Kind, Server, Way},
 };
 
 /// Runs them and reports.
 pub fn run(run: &Run) -> Outcome<()> {
     let mut report = Report::default();
-    let runs = if run.quick { 1 } else { run.runs };
+    let runs = run.runs.unwrap_or(if run.quick { 1 } else { 3 });
     let mut failed = 0;
     for number in 1..=runs {
         for (name, kinds, scenario) in SCENARIOS {
@@ -32,10 +32,16 @@ pub fn run(run: &Run) -> Outcome<()> {
             }
         }
     }
-    report.print();
-    report.print_growth();
-    report.draw(&run.chart)?;
-    if failed == 0 { Ok(()) } else { Err(format!("{failed} scenarios failed").into()) }
+    report.add_growth();
+    println!("{}\n\n{}\n{}", report::machine(), report.figures(), report.goals());
+    if failed > 0 {
+        return Err(format!("{failed} scenarios failed").into());
+    }
+    if run.only.is_empty() {
+        report.draw(&run.chart)?;
+        run.into.iter().try_for_each(|path| report.write(path, runs))?;
+    }
+    report.gate()
 }
 
 /// What a scenario is about and where its figures go.
@@ -57,6 +63,7 @@ const SCENARIOS: &[(&str, &[Kind], Scenario)] = &[
     ("broadcast to 1,000", &Kind::ALL, |about| about.broadcast(1_000, 300)),
     ("broadcast to 8,000", &Kind::ALL, |about| about.broadcast(8_000, 40)),
     ("broadcast to 16,000", &Kind::ALL, |about| if about.run.quick { Ok(()) } else { about.broadcast(16_000, 20) }),
+    ("memory a connection", &Kind::ALL, |about| about.memory()),
     ("burst of 200 to 1,000", &Kind::ALL, |about| about.burst()),
     ("one alarm to an idle hub, by INSERT", HUB, |about| about.latency(Way::Insert, 0)),
     ("one alarm to an idle hub, by POST", HUB, |about| about.latency(Way::Post, 0)),
@@ -65,10 +72,8 @@ const SCENARIOS: &[(&str, &[Kind], Scenario)] = &[
     ("takeovers", HUB, |about| about.takeovers()),
     ("storm: 8,000 resume with 100 missed alarms each", HUB, |about| about.storm()),
     ("8,000 connections with heartbeats", HUB, |about| about.heartbeats()),
-    ("a table of 1,000 rows", HUB, |about| about.table(1_000)),
-    ("a table of 1,000,000 rows (100,000 with QUICK)", HUB, |about| {
-        about.table(if about.run.quick { 100_000 } else { 1_000_000 })
-    }),
+    (report::FEW_ROWS, HUB, |about| about.table(1_000)),
+    (report::MANY_ROWS, HUB, |about| about.table(if about.run.quick { 100_000 } else { 1_000_000 })),
     ("instructions", HUB, |about| about.instructions()),
 ];
 
@@ -97,12 +102,7 @@ impl About<'_> {
         let most = format!("--max-connections={}", clients + 100);
         let arguments = if clients > 9_000 { vec![most.as_str()] } else { vec![] };
         let (mut server, mut load) = self.start(&arguments)?;
-        server.open(&mut load, 0..10, "")?; // whatever is made once is there
-        load.rest(Duration::from_millis(200))?;
-        let empty = server.memory();
-        server.open(&mut load, 10..clients, "")?;
-        load.rest(Duration::from_millis(500))?;
-        self.tell("memory a connection", "kB", (server.memory() - empty) as f64 / 1e3 / (clients - 10) as f64);
+        server.open(&mut load, 0..clients, "")?;
         for _ in 0..3 {
             self.round(&mut server, &mut load, clients)?;
         }
@@ -128,6 +128,30 @@ impl About<'_> {
         server.publish_one(load)?;
         load.until("the alarm at everybody", |load| load.blocks >= all)?;
         Ok(begun.elapsed())
+    }
+
+    /// What idle connections take, beyond what the server takes without any.
+    fn memory(&mut self) -> Outcome<()> {
+        let (mut server, mut load) = self.start(&[])?;
+        server.open(&mut load, 0..10, "")?; // whatever is made once is there
+        load.rest(Duration::from_millis(200))?;
+        let (mut before, mut connected) = (server.memory(), 10);
+        let empty = before;
+        for (clients, what) in
+            [(1_000, "of the first 1,000"), (2_000, "of the second 1,000"), (8_000, "from 2,000 to 8,000")]
+        {
+            server.open(&mut load, connected..clients, "")?;
+            load.rest(Duration::from_millis(500))?;
+            let now = server.memory();
+            self.tell(what, "kB", (now as f64 - before as f64) / 1e3 / (clients - connected) as f64);
+            (before, connected) = (now, clients);
+        }
+        self.tell("of 8,000, all in all", "kB", (before - empty) as f64 / 1e3 / (connected - 10) as f64);
+        // That nothing is put off until the first alarm.
+        self.round(&mut server, &mut load, connected)?;
+        load.rest(Duration::from_millis(500))?;
+        self.tell("of 8,000, after an alarm", "kB", (server.memory() - empty) as f64 / 1e3 / (connected - 10) as f64);
+        Ok(())
     }
 
     /// Many alarms at once to everybody.
@@ -227,7 +251,7 @@ impl About<'_> {
         let gained = (server.memory() as f64 - memory as f64) / 1e3;
         eprintln!("     memory gained over {total} takeovers: {gained:.0} kB");
         if self.first {
-            self.tell("memory gained meanwhile", "kB", gained);
+            self.tell(&format!("memory gained over {total}"), "kB", gained);
         }
         Ok(())
     }
@@ -250,6 +274,7 @@ impl About<'_> {
         let (mut opened, mut answered) = (0_usize, 0_usize);
         let mut first = vec![false; live + returning + 8];
         let mut published: Vec<Instant> = Vec::new();
+        load.count_busy();
         while opened < returning || returned < (returning as u64) * (EVENTS_PER_STORM + 1) {
             if opened < returning && opened < answered + 512 {
                 load.open(&server.request(live + opened, opened, &query))?;
@@ -281,8 +306,28 @@ impl About<'_> {
         }
         let took = begun.elapsed();
         eprintln!("     {sent} live alarms meanwhile");
+        self.busy(&load);
         self.tell("all caught up", "s", took.as_secs_f64());
-        self.tell("longest delay of a live alarm", "ms", quantile(&mut late, 1.0));
+        let in_storm = quantile(&mut late, 1.0);
+        self.tell("INSERT to the last of 100 who stayed, at most", "ms", in_storm);
+        // An alarm takes its time to so many in any case: what is longer than that is the storm's.
+        load.rest(Duration::from_millis(500))?;
+        let mut quiet = Vec::new();
+        for _ in 0..10 {
+            let (begun, mut arrived) = (Instant::now(), 0);
+            server.publish_one(&mut load)?;
+            while arrived < live as u64 {
+                load.turn(|_, heard| arrived += if heard.client < live { heard.blocks } else { 0 })?;
+                if begun.elapsed() > Duration::from_secs(10) {
+                    return Err("an alarm did not arrive in a quiet hub".into());
+                }
+            }
+            quiet.push(begun.elapsed().as_secs_f64() * 1e3);
+            load.rest(Duration::from_millis(200))?;
+        }
+        let quiet = quantile(&mut quiet, 0.5);
+        self.tell("the same once it is quiet", "ms", quiet);
+        self.tell("longest delay of a live alarm", "ms", (in_storm - quiet).max(0.0));
         Ok(())
     }
 
@@ -310,31 +355,42 @@ impl About<'_> {
             let history = format!("GET /users/{user}/alarms?limit=50 HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
             times[2].push(answer(&mut load, &history, b"\"next\":")?);
         }
-        for (what, times) in ["INSERT to arrival", "resume", "history"].into_iter().zip(&mut times) {
+        for (what, times) in report::OF_A_TABLE.into_iter().zip(&mut times) {
             self.tell(what, "ms", quantile(times, 0.5));
         }
         Ok(())
     }
 
-    /// User instructions a delivery, counted while alarms are delivered and at no other time. The gate: free of noise.
+    /// User instructions a delivery and a takeover: the gate, since they are free of noise.
     fn instructions(&mut self) -> Outcome<()> {
-        let (clients, alarms) = (1_000, 20);
+        let (clients, alarms, takeovers) = (1_000, 20, 1_000);
+        let counted = self.counted(clients, |about, server, load| {
+            (0..alarms).try_for_each(|_| about.round(server, load, clients).map(|_| ()))
+        })?;
+        self.tell("a delivery", "instr", counted / (alarms * clients) as f64);
+        let counted = self.counted(clients, |_, server, load| {
+            let query = format!("last_event_id={}", position(server, load, clients)?);
+            switch(server, load, clients, &query, takeovers)?;
+            load.rest(Duration::from_millis(200))
+        })?;
+        self.tell("a takeover", "instr", counted / takeovers as f64);
+        Ok(())
+    }
+
+    /// Instructions that the hub executes while this is done and so many are connected, and at no other time.
+    fn counted(&self, clients: usize, work: impl Fn(&Self, &mut Server, &mut Load) -> Outcome<()>) -> Outcome<f64> {
         let valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=callgrind.out"];
         let mut server = Server::start(self.kind, self.run, &["--poll-interval=1s"], &valgrind, 0)?;
         let mut load = Load::new(server.address)?;
         server.open(&mut load, 0..clients, "")?;
         self.round(&mut server, &mut load, clients)?;
         server.instrument("on")?;
-        for _ in 0..alarms {
-            self.round(&mut server, &mut load, clients)?;
-        }
+        work(self, &mut server, &mut load)?;
         server.instrument("off")?;
         let directory = server.stop()?;
         let profile = fs::read_to_string(directory.path().join("callgrind.out"))?;
         let total = profile.lines().find_map(|line| line.strip_prefix("totals: ")).ok_or("no totals")?;
-        let counted: f64 = total.split(' ').next().unwrap_or_default().parse()?;
-        self.tell("a delivery", "instr", counted / (alarms * clients) as f64);
-        Ok(())
+        Ok(total.split(' ').next().unwrap_or_default().parse()?)
     }
 }
 

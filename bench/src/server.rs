@@ -160,6 +160,8 @@ impl Server {
         let first = self.published;
         self.published += count;
         let user = |number: u64| users.map(|users| (number % users as u64).to_string());
+        // One that is for a single user is in that user's language.
+        let languages = if users.is_some() { &LANGUAGES[..1] } else { &LANGUAGES };
         if self.kind == Kind::Hub && way == Way::Insert {
             let table = match &mut self.table {
                 Some(table) => table,
@@ -170,8 +172,6 @@ impl Server {
                 let mut insert = transaction.prepare(
                     "INSERT INTO alarm (id, lang, message, isn_dt, user_id) VALUES (?1, ?2, ?3, '2026-01-01 00:00:00', ?4)",
                 )?;
-                // One that is for a single user is in that user's language.
-                let languages = if users.is_some() { &LANGUAGES[..1] } else { &LANGUAGES };
                 for number in first..first + count {
                     for lang in languages {
                         insert.execute(params![number.to_string(), lang, text(number), user(number)])?;
@@ -196,7 +196,8 @@ impl Server {
             for together in numbers.chunks(POSTED_TOGETHER) {
                 let alarm = |number: &u64| {
                     let to = user(*number).map_or_else(String::new, |user| format!(r#""user_id":"{user}","#));
-                    let messages = LANGUAGES.map(|lang| format!(r#""{lang}":"{}""#, text(*number))).join(",");
+                    let messages = languages.iter().map(|lang| format!(r#""{lang}":"{}""#, text(*number)));
+                    let messages = messages.collect::<Vec<_>>().join(",");
                     format!(r#"{{"id":"{number}",{to}"messages":{{{messages}}}}}"#)
                 };
                 post("alarms", &format!("[{}]", together.iter().map(alarm).collect::<Vec<_>>().join(",")));

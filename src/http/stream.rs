@@ -13,10 +13,11 @@ use actors::{
     claim::Claim,
     hub::{Answer, HubMessage, Opening},
     language::Languages,
-    sink::{Block, Event, Feed, Reason},
+    sink::{Block, Event, Feed, Outlet, Parcel, Reason},
 };
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 use warp::{
     Reply,
@@ -29,7 +30,11 @@ use super::{
     problem::{self, Problem},
     ticket,
 };
-use crate::{auth::Caller, server::Ends, wire};
+use crate::{
+    auth::Caller,
+    server::{Chunk, Live, Tap},
+    wire,
+};
 
 /// When to come back to a hub that cannot serve the stream now.
 const BUSY: Duration = Duration::from_secs(3);
@@ -43,39 +48,72 @@ const CHUNK: usize = 65_536;
 /// A feed as the body of a response: what waits is joined, a block is never split over two chunks.
 struct Body {
     feed: Feed,
-    encoder: wire::Encoder,
+    encoder: Arc<wire::Encoder>,
+    /// Tells whether the server writes the body itself, and brings the tap if there is one.
+    straight: Option<oneshot::Receiver<Option<Tap>>>,
+    /// It does: what is given are whole chunks.
+    chunks: bool,
+    /// What was given, under way until the next is asked for.
+    given: Vec<Box<Parcel>>,
 }
 
 impl Stream for Body {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let (mut out, mut ended) = (Vec::new(), false);
-        while out.len() < CHUNK {
-            match self.feed.poll_parcel(context) {
-                Poll::Ready(Some(parcel)) => {
-                    let size = parcel.blocks.iter().map(|block| self.encoder.size(block)).sum();
-                    if out.is_empty() {
-                        out = Vec::with_capacity(size); // all that there is, most of the time
-                    } else {
-                        out.reserve(size);
-                    }
-                    for block in &parcel.blocks {
-                        self.encoder.encode(block, &mut out);
-                    }
-                }
-                Poll::Ready(None) => {
-                    ended = true;
-                    break;
-                }
-                Poll::Pending => break,
+        let this = &mut *self;
+        this.given = Vec::new();
+        if let Some(tap) = this.straight.take().and_then(|mut straight| straight.try_recv().ok()) {
+            this.chunks = true;
+            if let Some(tap) = tap {
+                this.feed.shorten(Box::new(Quill { encoder: this.encoder.clone(), tap }));
             }
         }
-        match (out.is_empty(), ended) {
-            (false, _) => Poll::Ready(Some(Ok(out.into()))),
-            (true, true) => Poll::Ready(None),
-            (true, false) => Poll::Pending,
+        let mut out: Option<Chunk> = None;
+        while out.as_ref().is_none_or(|out| out.len() < CHUNK) {
+            let parcel = match this.feed.poll_parcel(context) {
+                Poll::Ready(Some(parcel)) => parcel,
+                Poll::Ready(None) if out.is_none() => return Poll::Ready(None),
+                Poll::Pending if out.is_none() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => break,
+            };
+            if !parcel.rest.is_empty() {
+                // The sink found the street empty when it wrote the beginning of this, so nothing waits before it.
+                let rest = parcel.rest.clone();
+                this.given.push(parcel);
+                return Poll::Ready(Some(Ok(rest)));
+            }
+            out = Some(encode(&this.encoder, &parcel.blocks, out));
+            this.given.push(parcel);
         }
+        let whole = |out: Chunk| {
+            let (chunk, begin) = out.seal();
+            Bytes::from(chunk).split_off(begin)
+        };
+        Poll::Ready(out.map(|out| Ok(if this.chunks { whole(out) } else { out.plain() })))
+    }
+}
+
+/// Puts these blocks after what there is, which is nothing most of the time.
+fn encode(encoder: &wire::Encoder, blocks: &[Block], out: Option<Chunk>) -> Chunk {
+    let size = blocks.iter().map(|block| encoder.size(block)).sum();
+    let mut out = out.unwrap_or_else(|| Chunk::with_capacity(size));
+    out.data().reserve(size + 2);
+    blocks.iter().for_each(|block| encoder.encode(block, out.data()));
+    out
+}
+
+/// Writes past the body.
+struct Quill {
+    encoder: Arc<wire::Encoder>,
+    tap: Tap,
+}
+
+impl Outlet for Quill {
+    fn write(&mut self, blocks: &[Block]) -> Option<Bytes> {
+        let (chunk, begin) = encode(&self.encoder, blocks, None).seal();
+        let end = begin + self.tap.write(&chunk[begin..]);
+        (end < chunk.len()).then(|| Bytes::from(chunk).split_off(end))
     }
 }
 
@@ -141,11 +179,18 @@ pub fn languages(api: &Api, request: &Request) -> Languages {
 }
 
 fn stream(mut feed: Feed) -> Response {
-    let ends = feed.ended().map(Ends::new);
-    let encoder = wire::Encoder::new(feed.conn, feed.claim);
-    let mut response = headed(warp::reply::stream(Body { feed, encoder }).into_response());
-    if let Some(ends) = ends {
-        response.extensions_mut().insert(ends);
+    let encoder = Arc::new(wire::Encoder::new(feed.conn, feed.claim));
+    let (tell, straight) = oneshot::channel();
+    let live = feed.ended().map(|ended| {
+        let straight = move |tap| {
+            let _ = tell.send(tap); // a body that is gone is not written
+        };
+        Live::new(ended, Box::new(straight))
+    });
+    let body = Body { feed, encoder, straight: Some(straight), chunks: false, given: Vec::new() };
+    let mut response = headed(warp::reply::stream(body).into_response());
+    if let Some(live) = live {
+        response.extensions_mut().insert(live);
     }
     response
 }

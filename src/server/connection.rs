@@ -24,9 +24,8 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -35,7 +34,7 @@ use tracing::debug;
 use super::{
     Excess, Times,
     seats::Seat,
-    socket::Socket,
+    socket::{Line, Socket, Tap},
     stream::{self, Stream},
     tls,
 };
@@ -47,6 +46,9 @@ const HEADERS: usize = 200;
 /// also how much of a response waits to be written at most, one chunk apart.
 const HEAD: usize = 131_072;
 
+/// How long a request keeps its turn at most: if it takes longer than that, it waits for something.
+const TURN: Duration = Duration::from_millis(50);
+
 /// How often an HTTP/2 client shows that it is there, and how long that may take.
 const PING: Duration = Duration::from_secs(20);
 
@@ -57,15 +59,19 @@ type Ended = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 /// Completes when what writes a response shall not go on.
 pub type Leash = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// In the extensions of a response that is a stream: completes when whoever feeds it has let go of it. The
-/// connection then has a moment to be read to its end and is cut, also if the client reads nothing at all.
-#[derive(Clone)]
-pub struct Ends(Arc<Ended>);
+/// Tells the body of a stream that it is written without hyper, and what there is to write past the body.
+pub type Straight = Box<dyn FnOnce(Option<Tap>) + Send + Sync>;
 
-impl Ends {
-    /// When `ended` completes.
-    pub fn new(ended: Ended) -> Self {
-        Self(Arc::new(ended))
+/// In the extensions of a response that is a stream.
+#[derive(Clone)]
+pub struct Live(Arc<(Ended, Straight)>);
+
+impl Live {
+    /// `ended` completes when whoever feeds the stream has let go of it: the connection then has a moment to be read to
+    /// its end and is cut, also if the client reads nothing at all. After `straight` the body has to give whole
+    /// [`Chunk`](super::Chunk)s; the tap takes such, too, as long as nothing waits that the body gave.
+    pub fn new(ended: Ended, straight: Straight) -> Self {
+        Self(Arc::new((ended, straight)))
     }
 }
 
@@ -74,6 +80,9 @@ pub struct Visitor {
     pub peer: SocketAddr,
     /// Without one, why: it is answered from the reserve, and soon sent away.
     pub seat: Result<Seat, Excess>,
+    /// As many requests are in work at a time: thousands that come at once shall not stand between an alarm and those
+    /// who wait for it.
+    pub turns: Arc<Semaphore>,
     pub times: Times,
 }
 
@@ -136,7 +145,7 @@ impl Visitor {
         S::Future: Send,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Problem>,
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: Line,
     {
         // In a box, because what hyper needs goes with it, and a stream shall not be as large as that.
         let taken = Box::pin(async move {
@@ -181,7 +190,7 @@ impl Visitor {
         S::Future: Send,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Problem>,
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: Line,
     {
         let (times, streams) = (self.times, Streams(Arc::new(())));
         let mut http = http2::Builder::new(streams.clone());
@@ -228,11 +237,25 @@ impl Visitor {
         request.extensions_mut().insert(self.peer);
         let plain = request.version() == Version::HTTP_11
             && [TRANSFER_ENCODING, CONTENT_LENGTH].iter().all(|body| !request.headers().contains_key(body));
-        let (answer, farewell) = (service.call(request), self.times.farewell);
+        let (answer, farewell, turns) = (service.call(request), self.times.farewell, self.turns.clone());
         async move {
             LEASH.with(|leash| leash.set(Some(Box::pin(pending())))); // what came before has been read to its end
-            let mut response = answer.await?;
-            if let Some(ended) = response.extensions_mut().remove::<Ends>().and_then(|ends| Arc::into_inner(ends.0)) {
+            let (mut answer, mut turn) = (pin!(answer), None);
+            let mut response = if plain {
+                turn = turns.acquire_owned().await.ok(); // it is never closed
+                match timeout(TURN, answer.as_mut()).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        turn = None;
+                        answer.await
+                    }
+                }
+            } else {
+                answer.await // whoever sends a body may be slow
+            }?;
+            if let Some((ended, straight)) =
+                response.extensions_mut().remove::<Live>().and_then(|live| Arc::into_inner(live.0))
+            {
                 let cut = async move {
                     let _held = held;
                     ended.await;
@@ -240,7 +263,7 @@ impl Visitor {
                 };
                 if plain {
                     let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
-                    STREAM.with(|stream| stream.set(Some(Stream { response, cut: Box::pin(cut) })));
+                    STREAM.with(|stream| stream.set(Some(Stream { response, straight, turn, cut: Box::pin(cut) })));
                     return pending().await;
                 }
                 LEASH.with(|leash| leash.set(Some(Box::pin(cut))));

@@ -6,11 +6,14 @@
 
 use std::{
     io::{self, IoSlice},
+    net::Shutdown,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -21,7 +24,8 @@ use tokio::{
 const LINGER: Duration = Duration::from_secs(5);
 
 pub struct Socket {
-    stream: TcpStream,
+    /// Shared with the [`Tap`] of a stream.
+    stream: Arc<TcpStream>,
     /// Whether the last look brought something, so that more may be there.
     unread: bool,
     lingers: Option<Pin<Box<Sleep>>>,
@@ -29,44 +33,91 @@ pub struct Socket {
 
 impl Socket {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, unread: false, lingers: None }
+        Self { stream: Arc::new(stream), unread: false, lingers: None }
+    }
+
+    fn poll_write_by(
+        &self,
+        context: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            match write(&self.stream) {
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
     }
 }
 
+/// The writing end of a socket for whoever must not wait.
+pub struct Tap(Arc<TcpStream>);
+
+impl Tap {
+    /// Writes as much as can be written now. A socket that failed takes nothing: whoever serves it notices.
+    pub fn write(&self, bytes: &[u8]) -> usize {
+        self.0.try_write(bytes).unwrap_or(0)
+    }
+}
+
+/// What a connection lies on.
+pub trait Line: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// A way past what is in between, if nothing is.
+    fn tap(&self) -> Option<Tap> {
+        None
+    }
+}
+
+impl Line for Socket {
+    fn tap(&self) -> Option<Tap> {
+        Some(Tap(self.stream.clone()))
+    }
+}
+
+impl Line for tokio_rustls::server::TlsStream<Socket> {}
+
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, into);
-        self.unread = into.filled().len() > before;
-        read
+        self.unread = false;
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            match self.stream.try_read_buf(into) {
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    self.unread = matches!(read, Ok(1..));
+                    return Poll::Ready(read.map(|_| ()));
+                }
+            }
+        }
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_by(context, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        self.poll_write_by(context, |stream| stream.try_write_vectored(slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // the kernel has it
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingers.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            SockRef::from(&*this.stream).shutdown(Shutdown::Write)?;
         }
         if !this.unread {
             return Poll::Ready(Ok(()));
@@ -74,11 +125,12 @@ impl AsyncWrite for Socket {
         let lingers = this.lingers.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         let mut scratch = [0; 8192];
         while lingers.as_mut().poll(context).is_pending() {
-            let mut thrown_away = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut this.stream).poll_read(context, &mut thrown_away)) {
-                Ok(()) if !thrown_away.filled().is_empty() => {}
+            ready!(this.stream.poll_read_ready(context))?;
+            match this.stream.try_read(&mut scratch) {
+                Ok(thrown_away) if thrown_away > 0 => {}
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
                 // The peer has read all and left, or it left in anger; either way nothing is on its way any more.
-                Ok(()) | Err(_) => break,
+                Ok(_) | Err(_) => break,
             }
         }
         Poll::Ready(Ok(()))

@@ -1,8 +1,8 @@
 //! A stream, written to its client without hyper.
 //!
 //! hyper reads the request and the routes answer it; then the socket is taken from hyper, with its 16 kB of buffers and
-//! the state of everything that a connection might still be. What is left of HTTP/1.1 is one loop: a chunk for each
-//! piece of the body (RFC 9112 §7.1), until the body or the client ends. A chunk goes out in one write.
+//! the state of everything that a connection might still be. What is left of HTTP/1.1 is one loop that writes the chunks
+//! of the body (RFC 9112 §7.1), until the body or the client ends. A chunk goes out in one write.
 
 use std::{
     error::Error,
@@ -14,22 +14,29 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     Response,
     body::Body,
     header::{DATE, TRANSFER_ENCODING},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{io::ReadBuf, sync::OwnedSemaphorePermit};
 
-use super::connection::Leash;
+use super::{
+    connection::{Leash, Straight},
+    socket::Line,
+};
 
 type Problem = Box<dyn Error + Send + Sync>;
 
 /// What is to be written, and when to cut it.
 pub struct Stream {
     pub response: Response<UnsyncBoxBody<Bytes, Problem>>,
+    /// Tells the body that it is to give chunks.
+    pub straight: Straight,
+    /// Its turn, which is over when its beginning has been written.
+    pub turn: Option<OwnedSemaphorePermit>,
     pub cut: Leash,
 }
 
@@ -37,8 +44,9 @@ pub struct Stream {
 ///
 /// # Errors
 /// The client is gone, or the body failed.
-pub async fn write<I: AsyncRead + AsyncWrite + Unpin>(io: I, stream: Stream) -> Result<(), Problem> {
+pub async fn write(io: impl Line, stream: Stream) -> Result<(), Problem> {
     let (parts, body) = stream.response.into_parts();
+    (stream.straight)(io.tap());
     let mut out = Vec::with_capacity(512);
     // Writing to a vector cannot fail, nor can what it is asked to write.
     let _ = write!(out, "HTTP/1.1 {}\r\n", parts.status);
@@ -53,34 +61,80 @@ pub async fn write<I: AsyncRead + AsyncWrite + Unpin>(io: I, stream: Stream) -> 
     // one that ended as it should.
     let _ = write!(out, "{DATE}: {now}\r\n{TRANSFER_ENCODING}: chunked\r\n\r\n"); // as above
     drop(parts);
-    let mut writer = Writer { io, body, out, sent: 0, ends: false };
-    let mut cut = stream.cut;
+    let mut writer = Writer { io, body, out: out.into(), ends: false };
+    let (mut cut, mut turn) = (stream.cut, stream.turn);
     poll_fn(move |context| {
         if let Poll::Ready(written) = writer.poll(context) {
             return Poll::Ready(written);
         }
+        drop(turn.take());
         cut.as_mut().poll(context).map(Ok)
     })
     .await
 }
 
-/// Without the machinery of `format!`: every alarm passes here.
-fn push_hex(number: usize, out: &mut Vec<u8>) {
-    let digits = number.checked_ilog2().unwrap_or(0) / 4;
-    out.extend((0..=digits).rev().map(|digit| b"0123456789abcdef"[number >> (4 * digit) & 0xf]));
+/// Room for the length of a chunk and the line break after it.
+const HEAD: usize = size_of::<usize>() * 2 + 2;
+
+/// A piece of a stream while it is put together, in one stretch of memory with what HTTP/1.1 puts around it.
+pub struct Chunk(Vec<u8>);
+
+impl Chunk {
+    /// With room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut chunk = Vec::with_capacity(HEAD + bytes + 2);
+        chunk.resize(HEAD, 0);
+        Self(chunk)
+    }
+
+    /// What has been put into it, to put more after it.
+    pub fn data(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// How many bytes have been put into it.
+    pub fn len(&self) -> usize {
+        self.0.len() - HEAD
+    }
+
+    /// Whether nothing has been put into it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The data alone.
+    pub fn plain(self) -> Bytes {
+        Bytes::from(self.0).split_off(HEAD)
+    }
+
+    /// The data as a chunk, its length before it (RFC 9112 §7.1): all of it, and where in that it begins.
+    pub fn seal(self) -> (Vec<u8>, usize) {
+        let (mut left, mut chunk) = (self.len(), self.0);
+        chunk.extend_from_slice(b"\r\n");
+        chunk[HEAD - 2..HEAD].copy_from_slice(b"\r\n");
+        let mut begin = HEAD - 2;
+        // Without the machinery of `format!`: every alarm passes here.
+        loop {
+            begin -= 1;
+            chunk[begin] = b"0123456789abcdef"[left & 0xf];
+            left >>= 4;
+            if left == 0 {
+                return (chunk, begin);
+            }
+        }
+    }
 }
 
 struct Writer<I> {
     io: I,
     body: UnsyncBoxBody<Bytes, Problem>,
-    /// What has been taken from the body and not been written entirely; empty and without memory most of the time.
-    out: Vec<u8>,
-    sent: usize,
+    /// What has been taken from the body and not been written; empty and without memory most of the time.
+    out: Bytes,
     /// The body has ended.
     ends: bool,
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Writer<I> {
+impl<I: Line> Writer<I> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Problem>> {
         loop {
             match self.poll_write(context) {
@@ -91,19 +145,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Writer<I> {
             }
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(frame)) => {
-                    if let Ok(data) = frame?.into_data()
-                        && !data.is_empty()
-                    {
-                        self.out = Vec::with_capacity(data.len() + 16);
-                        push_hex(data.len(), &mut self.out);
-                        self.out.extend_from_slice(b"\r\n");
-                        self.out.extend_from_slice(&data);
-                        self.out.extend_from_slice(b"\r\n");
+                    if let Ok(chunk) = frame?.into_data() {
+                        self.out = chunk;
                     }
                 }
                 Poll::Ready(None) => {
                     self.ends = true;
-                    self.out.extend_from_slice(b"0\r\n\r\n");
+                    self.out = Bytes::from_static(b"0\r\n\r\n");
                 }
                 Poll::Pending => break,
             }
@@ -124,16 +172,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Writer<I> {
         if self.out.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while self.sent < self.out.len() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(context, &self.out[self.sent..]))?;
+        while !self.out.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(context, &self.out))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent += written;
+            self.out.advance(written);
         }
-        ready!(Pin::new(&mut self.io).poll_flush(context))?;
-        (self.out, self.sent) = (Vec::new(), 0);
-        Poll::Ready(Ok(()))
+        self.out = Bytes::new();
+        Pin::new(&mut self.io).poll_flush(context)
     }
 
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Problem>> {
@@ -146,11 +193,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_of_a_chunk_is_written_in_hex() {
-        for number in [1, 9, 15, 16, 255, 256, 4_095, 65_536, 0xab_cdef] {
-            let mut out = Vec::new();
-            push_hex(number, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{number:x}"));
+    fn a_chunk_has_its_length_in_hex_before_it() {
+        for length in [1, 9, 15, 16, 255, 256, 4_095, 65_536, 0xab_cdef] {
+            let mut chunk = Chunk::with_capacity(length);
+            chunk.data().resize(HEAD + length, b'x');
+            let (sealed, begin) = chunk.seal();
+            let expected = format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+            assert!(sealed[begin..] == *expected.as_bytes(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_piece_that_is_no_chunk_is_the_data_alone() {
+        let mut chunk = Chunk::with_capacity(0);
+        assert!(chunk.is_empty());
+        chunk.data().extend_from_slice(b"event: ping");
+        assert_eq!((chunk.len(), &chunk.plain()[..]), (11, &b"event: ping"[..]));
     }
 }

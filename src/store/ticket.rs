@@ -28,12 +28,13 @@ pub(super) fn revoked(connection: &Connection) -> rusqlite::Result<Vec<(Arc<str>
     Ok(revoked.into_iter().filter_map(claim).collect())
 }
 
-pub(super) fn revoke(connection: &Connection, user: &str, claim: u128) -> rusqlite::Result<()> {
+pub(super) fn revoke(connection: &Connection, claims: &[(Arc<str>, u128)]) -> rusqlite::Result<()> {
     let mut revoke = connection.prepare_cached(
         "INSERT INTO hub_claim (user_id, revoked, at) VALUES (?1, ?2, ?3)
          ON CONFLICT (user_id) DO UPDATE SET revoked = max(revoked, excluded.revoked), at = excluded.at",
     )?;
-    revoke.execute(params![user, format!("{claim:032x}"), milliseconds(SystemTime::now())]).map(|_| ())
+    let now = milliseconds(SystemTime::now());
+    claims.iter().try_for_each(|(user, claim)| revoke.execute(params![user, format!("{claim:032x}"), now]).map(|_| ()))
 }
 
 /// What was noted last of the clock of claims.

@@ -95,7 +95,7 @@ impl Writer<'_> {
             Write::Replace(alarm) => self.replace(&alarm)?,
             Write::Clear(id) => self.clear(&id)?,
             Write::Acknowledge { user, id, acknowledged } => self.acknowledge(&user, &id, acknowledged)?,
-            Write::Revoke { user, claim } => ticket::revoke(self.connection, &user, claim).map(|()| true)?,
+            Write::Revoke(claims) => ticket::revoke(self.connection, &claims).map(|()| true)?,
             Write::NoteClock(clock) => ticket::note_clock(self.connection, clock).map(|()| true)?,
             Write::IssueTicket { digest, user, until, expires } => {
                 ticket::issue(self.connection, &digest, &user, until, expires).map(|()| true)?
