@@ -3,6 +3,8 @@
 //! for (the target `audit`: who connected, displaced, published, was refused) goes to a file of its own if one is named.
 //! No token, ticket or text of an alarm is ever logged.
 
+mod line;
+
 use std::{
     error::Error,
     fmt::Write as _,
@@ -20,6 +22,7 @@ use tracing_subscriber::{
 };
 
 use crate::config::{Config, LogFormat};
+use line::Line;
 
 type Problem = Box<dyn Error + Send + Sync>;
 
@@ -60,7 +63,10 @@ impl Log {
         let lost = Lost(Some(writer.error_counter()));
         let lines = fmt::layer().with_writer(move || OneLine(writer.clone()));
         let lines = match config.log_format {
-            LogFormat::Pretty => lines.with_ansi(stderr().is_terminal()).with_filter(filter).boxed(),
+            LogFormat::Pretty => {
+                let lines = lines.with_ansi(stderr().is_terminal()).event_format(Line::default());
+                lines.with_filter(filter).boxed()
+            }
             LogFormat::Json => {
                 // A panic that prints itself would be the only line that is no JSON.
                 std::panic::set_hook(Box::new(|panic| {

@@ -54,7 +54,7 @@ struct Body {
     /// It does: what is given are whole chunks.
     chunks: bool,
     /// What was given, under way until the next is asked for.
-    given: Vec<Box<Parcel>>,
+    given: Vec<Parcel>,
 }
 
 impl Stream for Body {
@@ -80,11 +80,11 @@ impl Stream for Body {
             if !parcel.rest.is_empty() {
                 // The sink found the street empty when it wrote the beginning of this, so nothing waits before it.
                 let rest = parcel.rest.clone();
-                this.given.push(parcel);
+                this.given.push(*parcel);
                 return Poll::Ready(Some(Ok(rest)));
             }
             out = Some(encode(&this.encoder, &parcel.blocks, out));
-            this.given.push(parcel);
+            this.given.push(*parcel);
         }
         let whole = |out: Chunk| {
             let (chunk, begin) = out.seal();
