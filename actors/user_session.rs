@@ -300,7 +300,7 @@ impl SessionState {
         self.bid_farewell(live, reason, retry);
     }
 
-    fn bid_farewell(&self, mut live: Connection, reason: Reason, retry: Option<Duration>) {
+    fn bid_farewell(&mut self, mut live: Connection, reason: Reason, retry: Option<Duration>) {
         info!(target: "audit", { user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str() }, "connection ended");
         self.count_end(&mut live, Ending::Bye(reason));
         live.bye(reason, retry);

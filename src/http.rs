@@ -142,8 +142,10 @@ pub struct Request {
 impl Request {
     /// The first query parameter of that name, decoded.
     pub fn parameter(&self, name: &str) -> Option<String> {
-        let found = form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name);
-        found.map(|(_, value)| value.into_owned())
+        // Most names are written as they are: only what may be the right one is decoded.
+        let may_be = |pair: &&str| pair.starts_with(name) || pair.contains(['%', '+']);
+        let mut found = self.query.split('&').filter(may_be).flat_map(|pair| form_urlencoded::parse(pair.as_bytes()));
+        found.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
     /// The text of a header in lower case, its lines joined; what is no UTF-8 is replaced.

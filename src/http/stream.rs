@@ -51,8 +51,9 @@ struct Body {
     encoder: Arc<wire::Encoder>,
     /// Tells whether the server writes the body itself, and brings the tap if there is one.
     straight: Option<oneshot::Receiver<Option<Tap>>>,
-    /// It does: what is given are whole chunks.
+    /// It does: what is given are whole chunks, the last one too.
     chunks: bool,
+    ended: bool,
     /// What was given, under way until the next is asked for.
     given: Vec<Parcel>,
 }
@@ -73,9 +74,13 @@ impl Stream for Body {
         while out.as_ref().is_none_or(|out| out.len() < CHUNK) {
             let parcel = match this.feed.poll_parcel(context) {
                 Poll::Ready(Some(parcel)) => parcel,
-                Poll::Ready(None) if out.is_none() => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    let last = this.chunks && !std::mem::replace(&mut this.ended, true);
+                    let out = out.map(|out| this.finish(out, last));
+                    return Poll::Ready(out.or(last.then(|| Bytes::from_static(Chunk::LAST))).map(Ok));
+                }
                 Poll::Pending if out.is_none() => return Poll::Pending,
-                Poll::Ready(None) | Poll::Pending => break,
+                Poll::Pending => break,
             };
             if !parcel.rest.is_empty() {
                 // The sink found the street empty when it wrote the beginning of this, so nothing waits before it.
@@ -86,11 +91,21 @@ impl Stream for Body {
             out = Some(encode(&this.encoder, &parcel.blocks, out));
             this.given.push(*parcel);
         }
-        let whole = |out: Chunk| {
-            let (chunk, begin) = out.seal();
-            Bytes::from(chunk).split_off(begin)
-        };
-        Poll::Ready(out.map(|out| Ok(if this.chunks { whole(out) } else { out.plain() })))
+        Poll::Ready(out.map(|out| Ok(this.finish(out, false))))
+    }
+}
+
+impl Body {
+    /// What is given to the server, and with it the last chunk if that comes next.
+    fn finish(&self, out: Chunk, last: bool) -> Bytes {
+        if !self.chunks {
+            return out.plain();
+        }
+        let (mut chunk, begin) = out.seal();
+        if last {
+            chunk.extend_from_slice(Chunk::LAST);
+        }
+        Bytes::from(chunk).split_off(begin)
     }
 }
 
@@ -187,7 +202,7 @@ fn stream(mut feed: Feed) -> Response {
         };
         Live::new(ended, Box::new(straight))
     });
-    let body = Body { feed, encoder, straight: Some(straight), chunks: false, given: Vec::new() };
+    let body = Body { feed, encoder, straight: Some(straight), chunks: false, ended: false, given: Vec::new() };
     let mut response = headed(warp::reply::stream(body).into_response());
     if let Some(live) = live {
         response.extensions_mut().insert(live);

@@ -69,7 +69,8 @@ pub struct Live(Arc<(Ended, Straight)>);
 impl Live {
     /// `ended` completes when whoever feeds the stream has let go of it: the connection then has a moment to be read to
     /// its end and is cut, also if the client reads nothing at all. After `straight` the body has to give whole
-    /// [`Chunk`](super::Chunk)s; the tap takes such, too, as long as nothing waits that the body gave.
+    /// [`Chunk`](super::Chunk)s, the last one too; the tap takes such as well, as long as nothing waits that the body
+    /// gave.
     pub fn new(ended: Ended, straight: Straight) -> Self {
         Self(Arc::new((ended, straight)))
     }

@@ -2,7 +2,8 @@
 //!
 //! hyper reads the request and the routes answer it; then the socket is taken from hyper, with its 16 kB of buffers and
 //! the state of everything that a connection might still be. What is left of HTTP/1.1 is one loop that writes the chunks
-//! of the body (RFC 9112 §7.1), until the body or the client ends. A chunk goes out in one write.
+//! of the body (RFC 9112 §7.1), until the body or the client ends. What is there goes out in one write: the head with the
+//! first chunk, the last chunk with the one before.
 
 use std::{
     error::Error,
@@ -47,21 +48,21 @@ pub struct Stream {
 pub async fn write(io: impl Line, stream: Stream) -> Result<(), Problem> {
     let (parts, body) = stream.response.into_parts();
     (stream.straight)(io.tap());
-    let mut out = Vec::with_capacity(512);
+    let mut head = Vec::with_capacity(1_024);
     // Writing to a vector cannot fail, nor can what it is asked to write.
-    let _ = write!(out, "HTTP/1.1 {}\r\n", parts.status);
+    let _ = write!(head, "HTTP/1.1 {}\r\n", parts.status);
     for (name, value) in &parts.headers {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
     }
     let now = httpdate::fmt_http_date(SystemTime::now());
     // No `Connection: close`, though nothing comes after it: some clients (undici) then take a stream that broke off for
     // one that ended as it should.
-    let _ = write!(out, "{DATE}: {now}\r\n{TRANSFER_ENCODING}: chunked\r\n\r\n"); // as above
+    let _ = write!(head, "{DATE}: {now}\r\n{TRANSFER_ENCODING}: chunked\r\n\r\n"); // as above
     drop(parts);
-    let mut writer = Writer { io, body, out: out.into(), ends: false };
+    let mut writer = Writer { io, body, head, out: Bytes::new(), ends: false };
     let (mut cut, mut turn) = (stream.cut, stream.turn);
     poll_fn(move |context| {
         if let Poll::Ready(written) = writer.poll(context) {
@@ -82,7 +83,7 @@ pub struct Chunk(Vec<u8>);
 impl Chunk {
     /// With room for so many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
-        let mut chunk = Vec::with_capacity(HEAD + bytes + 2);
+        let mut chunk = Vec::with_capacity(HEAD + bytes + 2 + Self::LAST.len());
         chunk.resize(HEAD, 0);
         Self(chunk)
     }
@@ -107,6 +108,9 @@ impl Chunk {
         Bytes::from(self.0).split_off(HEAD)
     }
 
+    /// What ends a body.
+    pub const LAST: &[u8] = b"0\r\n\r\n";
+
     /// The data as a chunk, its length before it (RFC 9112 §7.1): all of it, and where in that it begins.
     pub fn seal(self) -> (Vec<u8>, usize) {
         let (mut left, mut chunk) = (self.len(), self.0);
@@ -128,6 +132,8 @@ impl Chunk {
 struct Writer<I> {
     io: I,
     body: UnsyncBoxBody<Bytes, Problem>,
+    /// Not written yet: it goes with the first chunk, if that is there.
+    head: Vec<u8>,
     /// What has been taken from the body and not been written; empty and without memory most of the time.
     out: Bytes,
     /// The body has ended.
@@ -146,14 +152,15 @@ impl<I: Line> Writer<I> {
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(frame)) => {
                     if let Ok(chunk) = frame?.into_data() {
-                        self.out = chunk;
+                        self.out = self.after_head(chunk);
                     }
                 }
                 Poll::Ready(None) => {
                     self.ends = true;
-                    self.out = Bytes::from_static(b"0\r\n\r\n");
+                    self.out = self.after_head(Bytes::new());
                 }
-                Poll::Pending => break,
+                Poll::Pending if self.head.is_empty() => break,
+                Poll::Pending => self.out = self.after_head(Bytes::new()),
             }
         }
         // Whatever a client sends meanwhile is of no interest, but its end is.
@@ -165,6 +172,15 @@ impl<I: Line> Writer<I> {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
             }
         }
+    }
+
+    fn after_head(&mut self, chunk: Bytes) -> Bytes {
+        if self.head.is_empty() {
+            return chunk;
+        }
+        let mut head = std::mem::take(&mut self.head);
+        head.extend_from_slice(&chunk);
+        head.into()
     }
 
     /// Writes what waits; the memory is given back, because most connections wait most of the time.
