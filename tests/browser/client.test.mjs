@@ -90,6 +90,22 @@ for (const name of BROWSERS) {
       });
     }
 
+    test("a device without a network is said to be one, and back at once when it has one", async () => {
+      const page = await live();
+      await page.evaluate(() => (Math.random = () => 1));
+      await page.setOfflineMode(true);
+      way.cut();
+      await until(page, () => {
+        const { detail } = window.client;
+        if (detail.cause === "offline" && detail.retryAt - Date.now() > 20_000) return true;
+        if (detail.state === "reconnecting" && detail.retryAt) window.client.start();
+      });
+      const waiting = await page.evaluate(() => window.client.detail.retryAt);
+      await page.setOfflineMode(false);
+      await becomes(page, "live");
+      assert.ok((await page.evaluate(() => Date.now())) < waiting, "it did not wait");
+    });
+
     test("a pause that was asked for with 429 and Retry-After is kept, also when the network is back", async () => {
       const page = await live();
       await waitsLong(page, 429, 45);

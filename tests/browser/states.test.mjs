@@ -13,7 +13,7 @@ const READ = { en: "en-US", ko: "ko", ja: "ja" };
 
 /** What axe-core finds in the page as it is. */
 async function findings(page) {
-  await page.evaluate(axe);
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
   return page.evaluate(async () => {
     const { violations } = await axe.run();
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join("  ").slice(0, 400)}`);
