@@ -106,6 +106,37 @@ for (const name of BROWSERS) {
       assert.ok((await page.evaluate(() => Date.now())) < waiting, "it did not wait");
     });
 
+    test("a page that nobody looks at stays connected", async () => {
+      const page = await live();
+      await page.evaluate(() => window.client.addEventListener("ping", () => (window.pings = (window.pings ?? 0) + 1)));
+      await (await browser.newPage()).bringToFront();
+      await until(page, () => document.hidden && window.pings > 3);
+      await send(1);
+      await hears(page, `alarm ${user}-1`);
+      assert.equal(await page.evaluate(() => document.hidden), true);
+      assert.equal(way.openings.length, 1);
+    });
+
+    test("a hub that is shut down is waited for as long as it asks, and found when it is back", async () => {
+      const mortal = await Hub.start();
+      try {
+        const page = await live({}, mortal);
+        await page.evaluate(() => {
+          Math.random = () => 0;
+          window.client.addEventListener("state", ({ detail }) => {
+            if (detail.cause === "shutdown") window.pause = detail.retryAt - Date.now();
+          });
+        });
+        await mortal.kill("SIGTERM");
+        const pause = await until(page, () => window.pause);
+        assert.ok(pause > 900, `${pause} ms, where it would have waited for 500 by itself`);
+        await mortal.restart();
+        await becomes(page, "live");
+      } finally {
+        await mortal.stop();
+      }
+    });
+
     test("a pause that was asked for with 429 and Retry-After is kept, also when the network is back", async () => {
       const page = await live();
       await waitsLong(page, 429, 45);
