@@ -39,7 +39,7 @@ pub struct Delivery {
     settle: Duration,
     at: Position,
     pending: VecDeque<Waiting>,
-    /// Alarms that were told as they were after the entry with this `seq`, though it lies further on in `pending`.
+    /// Alarms of which there is nothing to tell up to this `seq`, though that lies further on in `pending`.
     told: HashMap<Arc<str>, u64>,
     /// The round of the page that was added last.
     round: Option<Round>,
@@ -174,7 +174,7 @@ impl Delivery {
             }
             for told in all.iter() {
                 let change = bulletin.change(told);
-                if self.told.get(&change.id).is_some_and(|told| change.last <= *told) {
+                if self.told.get(&change.id).is_some_and(|known| told.meaning.seq() <= *known) {
                     continue;
                 }
                 let arrived = matches!(told.meaning, Meaning::Arrived(_));
@@ -183,6 +183,13 @@ impl Delivery {
                     .filter(|_| arrived)
                     .and_then(|latest| latest.get(&*change.id).copied())
                     .unwrap_or(change);
+                if newest.last > change.last
+                    && let Some(Meaning::Arrived(again)) = newest.meanings_for(&self.user).last()
+                {
+                    // It went before it was told, and came again: that is told, at its place.
+                    self.told.insert(change.id.clone(), again - 1);
+                    continue;
+                }
                 let shape = told.shape.as_ref().filter(|_| std::ptr::eq(newest, change));
                 let chosen = self.chosen(&newest.after, shape);
                 if arrived
@@ -219,7 +226,9 @@ impl Delivery {
             }
             self.pending.pop_front();
         }
-        self.told.clear();
+        if self.round().is_none() {
+            self.told.clear();
+        }
         (blocks, Stop::Empty)
     }
 

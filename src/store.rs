@@ -10,7 +10,7 @@ use actors::{
     alarm::{Archive, Failure, Fault, FeedName, History, Look, Page, Position, Refusal, Round, Source, Write, Written},
     language::Aliases,
 };
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi};
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
@@ -360,9 +360,12 @@ fn not_open() -> Failure {
     Failure { fault: Fault::Other, cause: "the database is not open".to_owned() }
 }
 
+/// The end of the log, also when it is empty by now. A statement that fails halfway and keeps what it did (OR FAIL) does
+/// not get to move `sqlite_sequence`.
 fn head(connection: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'alarm_log'";
-    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+    let sql = "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'alarm_log'), 0),
+                          coalesce((SELECT max(seq) FROM alarm_log), 0))";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
 }
 
 impl Store {

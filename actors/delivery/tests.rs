@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     alarm::{Batch, Entry, FeedName},
     language::Aliases,
+    ledger::Ledger,
     memory::Shapes,
 };
 
@@ -175,4 +176,28 @@ fn what_is_not_known_any_more_is_announced_before_the_rest() {
     let mut reader = reader("ko", 0);
     assert!(reader.push(Arc::new(Bulletin::new(batch, &mut Shapes::default())), true));
     assert!(matches!(reader.take(256, 256, now).0[0].event, Event::Gap));
+}
+
+#[test]
+fn an_alarm_that_went_while_it_waited_for_a_language_and_came_again_comes_once_at_its_new_place() {
+    let mut ledger = Ledger::default();
+    let page = |ledger: &Ledger, from, to, round| {
+        let page = ledger.page(from, to, round);
+        (page.seen, Arc::new(Bulletin::new(page, &mut Shapes::default())))
+    };
+    ledger.put("B", "ja", "", None);
+    ledger.put("A", "ko", "", None);
+    let mut reader = reader("ja", 0);
+    let (seen, first) = page(&ledger, 0, 2, Round { start: 0, end: 2 });
+    assert!(reader.push(first, true));
+    assert_eq!(told(&reader.take(256, 256, seen).0), tell(&[("alarm B-ja-", 1)]));
+    ledger.delete("A", "ko");
+    ledger.put("A", "ja", "", None);
+    // One round in two pages, and the time to wait is over between them.
+    let late = seen + Duration::from_millis(250);
+    let round = Round { start: 2, end: 4 };
+    assert!(reader.push(page(&ledger, 2, 3, round).1, true));
+    assert_eq!(told(&reader.take(256, 256, late).0), []);
+    assert!(reader.push(page(&ledger, 3, 4, round).1, true));
+    assert_eq!(told(&reader.take(256, 256, late).0), tell(&[("alarm A-ja-", 4)]));
 }

@@ -1,5 +1,5 @@
 //! The whole path from rows to readers, against a model: whatever is written and however it is read, everybody ends
-//! with what the table says, and is told of each alarm once.
+//! with what the table says, is told of each alarm once, and of nothing that is not theirs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,258 +8,146 @@ use std::{
 };
 
 use actors::{
-    alarm::{Archive, Look, Position, Source},
-    delivery::{Delivery, Stop},
-    language::{Aliases, Languages},
-    memory::{Bulletin, Shapes},
-    sink::Event,
+    alarm::{Archive, Look, Source},
+    memory::{Bulletin, Memory, Shapes},
 };
-use alarm_hub::store::Store;
+use alarm_hub::store::{Options, Store};
 use proptest::{prelude::*, sample::select};
-use rusqlite::{Connection, params};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::store::Database;
 
-/// What another program does to the table.
-#[derive(Clone, Debug)]
-enum Change {
-    Insert(Row),
-    Replace(Row),
-    Ignore(Row),
-    Upsert(Row),
-    Update(Row),
-    Rename(u8, u8),
-    Translate(u8, &'static str, &'static str),
-    Hand(u8, Option<&'static str>),
-    Delete(u8, &'static str),
-    Clear(u8),
-    /// From here on in one transaction, or no longer.
-    Begin,
-    Commit,
-    /// The hub looks.
-    Look,
-}
+mod reader;
+mod writer;
 
-type Row = (u8, &'static str, u8, Option<&'static str>);
+use reader::{Reader, expected, rows, text};
+use writer::{Step, TABLES, Writer, steps};
 
-const LANGS: [&str; 4] = ["ko", "ja", "jp", "US-en"];
-const USERS: [Option<&str>; 4] = [None, None, Some("a"), Some("b")];
-
-fn row() -> impl Strategy<Value = Row> {
-    (0..4_u8, select(&LANGS[..]), 0..3_u8, select(&USERS[..]))
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        4 => row().prop_map(Change::Insert),
-        3 => row().prop_map(Change::Replace),
-        1 => row().prop_map(Change::Ignore),
-        2 => row().prop_map(Change::Upsert),
-        2 => row().prop_map(Change::Update),
-        1 => (0..4_u8, 0..4_u8).prop_map(|(from, to)| Change::Rename(from, to)),
-        1 => (0..4_u8, select(&LANGS[..]), select(&LANGS[..])).prop_map(|(id, from, to)| Change::Translate(id, from, to)),
-        1 => (0..4_u8, select(&USERS[..])).prop_map(|(id, user)| Change::Hand(id, user)),
-        2 => (0..4_u8, select(&LANGS[..])).prop_map(|(id, lang)| Change::Delete(id, lang)),
-        1 => (0..4_u8).prop_map(Change::Clear),
-        1 => Just(Change::Begin),
-        1 => Just(Change::Commit),
-        3 => Just(Change::Look),
-    ]
-}
-
-/// Writes it; what the table refuses is refused.
-fn write(other: &Connection, change: &Change) {
-    let into = "INTO alarm (id, lang, message, user_id) VALUES (?1, ?2, ?3, ?4)";
-    let row = |sql: &str, (id, lang, text, user): &Row| other.execute(sql, params![id, lang, text, user]);
-    let refused = match change {
-        Change::Insert(new) => row(&format!("INSERT {into}"), new),
-        Change::Replace(new) => row(&format!("INSERT OR REPLACE {into}"), new),
-        Change::Ignore(new) => row(&format!("INSERT OR IGNORE {into}"), new),
-        Change::Upsert(new) => row(
-            &format!(
-                "INSERT {into} ON CONFLICT (id, lang) DO UPDATE SET message = excluded.message, user_id = excluded.user_id"
-            ),
-            new,
-        ),
-        Change::Update(new) => row("UPDATE alarm SET message = ?3, user_id = ?4 WHERE id = ?1 AND lang = ?2", new),
-        Change::Rename(from, to) => other.execute("UPDATE alarm SET id = ?2 WHERE id = ?1", params![from, to]),
-        Change::Translate(id, from, to) => {
-            other.execute("UPDATE alarm SET lang = ?3 WHERE id = ?1 AND lang = ?2", params![id, from, to])
-        }
-        Change::Hand(id, user) => other.execute("UPDATE alarm SET user_id = ?2 WHERE id = ?1", params![id, user]),
-        Change::Delete(id, lang) => other.execute("DELETE FROM alarm WHERE id = ?1 AND lang = ?2", params![id, lang]),
-        Change::Clear(id) => other.execute("DELETE FROM alarm WHERE id = ?1", params![id]),
-        Change::Begin if other.is_autocommit() => other.execute("BEGIN", []),
-        Change::Commit if !other.is_autocommit() => other.execute("COMMIT", []),
-        Change::Begin | Change::Commit | Change::Look => Ok(0),
-    };
-    drop(refused); // a key that is there already
-}
-
-/// One reader over all its connections.
-struct Reader {
-    user: Arc<str>,
-    delivery: Delivery,
-    /// The position of the last block that arrived.
-    at: Position,
-    /// What it shows.
-    shown: HashMap<String, String>,
-    /// Alarms that were out of its sight since they last came.
-    away: HashSet<String>,
-    /// Whether it may have missed that an alarm came and went.
-    was_cut: bool,
-}
-
-impl Reader {
-    fn new(user: &str, lang: &str, at: Position) -> Self {
-        let delivery = Delivery::new(user.into(), languages(lang), Duration::ZERO, at);
-        let (shown, away) = (HashMap::new(), HashSet::new());
-        Self { user: user.into(), delivery, at, shown, away, was_cut: false }
-    }
-
-    /// Comes back in this language, with the position of the last block that arrived.
-    fn resume(&mut self, lang: &str) {
-        self.delivery = Delivery::new(self.user.clone(), languages(lang), Duration::ZERO, self.at);
-        self.was_cut = true;
-    }
-
-    /// Takes what there is, with so much room at a time; after `cut` blocks nothing arrives any more.
-    fn take(&mut self, room: u32, cut: usize) -> Result<(), TestCaseError> {
-        let mut arrived = 0;
-        loop {
-            let (blocks, stop) = self.delivery.take(room, room, Instant::now());
-            for block in blocks {
-                if arrived == cut {
-                    return Ok(());
-                }
-                arrived += 1;
-                self.show(&block.event)?;
-                self.at = block.at;
-            }
-            if !matches!(stop, Stop::Room(_)) {
-                return Ok(());
-            }
-        }
-    }
-
-    fn show(&mut self, event: &Event) -> Result<(), TestCaseError> {
-        match event {
-            Event::Alarm { body, .. } | Event::Updated { body, .. } => {
-                let body = serde_json::from_str::<Value>(&format!("{}}}", String::from_utf8_lossy(body))).unwrap();
-                let id = body["id"].as_str().unwrap().to_owned();
-                let known = self.shown.insert(id.clone(), format!("{} {}", body["lang"], body["message"])).is_some();
-                if matches!(event, Event::Alarm { .. }) {
-                    let came_back = self.away.remove(&id);
-                    prop_assert!(!known || came_back, "{id} came twice as an alarm");
-                } else {
-                    prop_assert!(known, "{id} was updated before it came");
-                }
-            }
-            Event::Cleared { id } => {
-                let known = self.shown.remove(&**id).is_some();
-                prop_assert!(known || self.was_cut, "{id} was cleared and never came");
-            }
-            other => prop_assert!(false, "{other:?}"),
-        }
-        Ok(())
-    }
-}
-
-fn languages(lang: &str) -> Languages {
-    let aliases = Aliases::default();
-    Languages::new(Some(lang.as_bytes()), &[], aliases.list("en").unwrap(), &aliases)
-}
-
-/// What the table says to a reader.
-fn expected(other: &Connection, user: &str, lang: &str) -> HashMap<String, String> {
-    let aliases = Aliases::default();
-    let sql = "SELECT CAST(id AS TEXT), lang, message FROM alarm WHERE user_id IS NULL OR user_id = ?1 ORDER BY lang";
-    let mut rows = other.prepare(sql).unwrap();
-    let mut alarms: HashMap<String, Vec<(String, String)>> = HashMap::new();
-    let read = rows.query_map([user], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))).unwrap();
-    for (id, row) in read.map(Result::unwrap) {
-        alarms.entry(id).or_default().push(row);
-    }
-    let choose = |(id, rows): (String, Vec<(String, String)>)| {
-        let tags: Vec<_> = rows.iter().map(|(lang, _)| aliases.tag(lang)).collect();
-        let choice = languages(lang).choose(tags.iter().map(Option::as_ref)).unwrap();
-        let tag = tags[choice.index].as_ref().unwrap().to_string();
-        (id, format!("{:?} {:?}", tag, rows[choice.index].1))
-    };
-    alarms.into_iter().map(choose).collect()
-}
-
-/// Reads everything that there is up to `head`, in pages, as a reader does that comes back; stops after `cut` blocks.
-fn replay(archive: &mut Store, reader: &mut Reader, head: u64, room: u32, cut: usize) -> Result<(), TestCaseError> {
-    let (mut at, mut round) = (reader.at, None);
-    while at.seq < head {
-        let page = archive.page(at, Some(head), round).unwrap();
-        prop_assert!(!page.expired && page.batch.from == at.seq && page.batch.to > at.seq);
-        at.seq = page.batch.to;
-        round = Some(page.batch.round).filter(|round| at.seq < round.end);
-        prop_assert!(reader.delivery.push(Arc::new(Bulletin::new(page.batch, &mut Shapes::default())), false));
-        if cut == usize::MAX {
-            reader.take(room, cut)?;
-        }
-    }
-    reader.take(room, cut)
+/// So many cases, or as many as PROPTEST_CASES says: `PROPTEST_CASES=100000 cargo test --release everybody_ends`.
+fn cases(few: u32) -> ProptestConfig {
+    let config = ProptestConfig { failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: few, ..config } }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn whatever_is_written_and_however_it_is_read_everybody_ends_with_what_the_table_says(
-        changes in prop::collection::vec(change(), 1..60),
+        table in select(&TABLES[..]),
+        steps in steps(),
         room in 1..6_u32,
-        page in 4..12_usize,
-        cuts in prop::collection::vec((0..6_usize, select(&["ko", "ja", "en", "fr"][..])), 1..8),
-        recursive in any::<bool>(),
+        page in 1..12_usize,
+        langs in prop::collection::vec(select(&["ko", "ja", "en", "fr"][..]), 1..4),
+        forgets in any::<bool>(),
     ) {
-        let database = Database::new("");
-        let mut store = database.store().with_pages_of(page);
-        let mut archive = database.store().with_pages_of(page);
-        let other = database.other();
-        other.pragma_update(None, "recursive_triggers", recursive).unwrap();
-        other.pragma_update(None, "synchronous", "off").unwrap();
+        let database = Database::new(table);
+        let retention = Options { retention: Duration::ZERO, ..database.options.clone() };
+        let (mut store, mut archive) = (database.store().with_pages_of(page), database.store().with_pages_of(page));
+        let mut pruner = Store::new(retention);
+        let writer = Writer { other: database.other(), untyped: table.contains("id, lang") };
+        writer.other.pragma_update(None, "synchronous", "off").unwrap();
+        let other = &writer.other;
         let start = store.open().unwrap();
-        let (mut live, mut cut) = (Reader::new("a", "ko", start), Reader::new("a", "ko", start));
-        let mut cuts = cuts.iter().cycle();
-        let mut at = start;
-        let (mut in_sight, mut gone) = (HashSet::new(), HashSet::<String>::new());
-        for change in changes.iter().chain([&Change::Commit, &Change::Look]) {
-            write(&other, change);
-            let now: HashSet<String> = expected(&other, "a", "ko").into_keys().collect();
-            gone.extend(in_sight.difference(&now).cloned());
-            if other.is_autocommit() {
-                live.away.extend(gone.iter().cloned());
-                cut.away.extend(gone.drain());
+        let settle = Duration::from_millis(250);
+        let new = |user: &str, lang: &str, settle| Reader::new(user, lang, settle, start);
+        // The last two are cut again and again: one keeps its language.
+        let mut readers = [
+            new("a", "ko", Duration::ZERO), new("b", "en", Duration::ZERO), new("a", "ja", settle),
+            new("a", "ko", Duration::ZERO), new("b", "ko", Duration::ZERO),
+        ];
+        let in_languages = ["ko", "en", "ja", "ko", ""];
+        let (mut memory, mut langs, mut at) = (Memory::default(), langs.iter().cycle(), start);
+        let mut prunes = false;
+        let (mut in_sight, mut gone) = (HashMap::<&str, HashSet<String>>::new(), HashMap::<&str, HashSet<String>>::new());
+        for step in steps.iter().chain([&Step::Commit, &Step::Look(usize::MAX)]) {
+            writer.write(step);
+            for user in ["a", "b"] {
+                let rows = rows(other, user);
+                let now: HashSet<String> = rows.keys().cloned().collect();
+                let before = in_sight.insert(user, now.clone()).unwrap_or_default();
+                let gone = gone.entry(user).or_default();
+                gone.extend(before.difference(&now).cloned());
+                if other.is_autocommit() {
+                    let gone = std::mem::take(gone);
+                    for reader in readers.iter_mut().filter(|reader| &*reader.user == user) {
+                        reader.away.extend(gone.iter().cloned());
+                        let said = rows.iter().flat_map(|(id, rows)| rows.iter().map(move |row| format!("{id} {}", text(row))));
+                        reader.may_see.extend(said);
+                    }
+                }
             }
-            in_sight = now;
-            if !matches!(change, Change::Look) {
-                continue;
+            let readable = database.other();
+            match step {
+                Step::Prune => prunes = forgets,
+                Step::History(count) => {
+                    let listed = archive.history("a", None, 1_000).unwrap();
+                    let table: HashSet<String> = rows(&readable, "a").into_keys().collect();
+                    prop_assert_eq!(listed.alarms.iter().map(|alarm| alarm.id.to_string()).collect::<HashSet<_>>(), table);
+                    let begin = archive.before_newest("a", *count).unwrap();
+                    let mut newcomer = new("a", "ko", Duration::ZERO);
+                    newcomer.may_see.clone_from(&readers[0].may_see);
+                    newcomer.knows_less = true; // it may be told that something older changed
+                    newcomer.delivery.jump(begin);
+                    newcomer.at = begin;
+                    newcomer.resume("ko");
+                    let head = "SELECT seq FROM sqlite_sequence WHERE name = 'alarm_log'";
+                    let head = readable.query_row(head, [], |row| row.get(0)).unwrap();
+                    newcomer.replay(None, &mut archive, head, (room, usize::MAX), || expected(&readable, "a", "ko"))?;
+                    let all = expected(&readable, "a", "ko");
+                    for alarm in listed.alarms.iter().take(usize::from(*count)) {
+                        prop_assert_eq!(newcomer.shown.get(&*alarm.id), all.get(&*alarm.id), "{} of the newest {}", alarm.id, count);
+                    }
+                    prop_assert!(newcomer.shown.iter().all(|(id, text)| all.get(id) == Some(text)), "{:?} {all:?}", newcomer.shown);
+                }
+                Step::Look(cut) => {
+                    let (mut round, mut shapes) = (None, Shapes::default());
+                    while let Look::News(batch) = store.look(at, round).unwrap() {
+                        prop_assert!(batch.from == at.seq && batch.to > at.seq);
+                        at.seq = batch.to;
+                        round = Some(batch.round).filter(|round| batch.to < round.end);
+                        let bulletin = Arc::new(Bulletin::new(batch, &mut shapes));
+                        memory.remember(bulletin.clone());
+                        for reader in &mut readers[..3] {
+                            if !reader.delivery.push(bulletin.clone(), true) {
+                                reader.take(room, usize::MAX, Instant::now() + settle)?;
+                                prop_assert!(reader.delivery.push(bulletin.clone(), true), "the next page fits");
+                            }
+                            reader.take(room, usize::MAX, Instant::now())?;
+                        }
+                    }
+                    if *cut > 3 {
+                        readers[2].take(room, usize::MAX, Instant::now() + settle)?;
+                    }
+                    for (index, reader) in readers.iter_mut().enumerate().skip(3) {
+                        let lang = if index == 3 { "ko" } else { langs.next().unwrap() };
+                        reader.resume(lang);
+                        let user = reader.user.clone();
+                        let list = || expected(&readable, &user, lang);
+                        reader.replay((cut % 2 == 0).then_some(&memory), &mut archive, at.seq, (room, *cut), list)?;
+                    }
+                    if std::mem::take(&mut prunes) && other.is_autocommit() {
+                        std::thread::sleep(Duration::from_millis(2)); // so that everything is older than nothing
+                        pruner.prune().unwrap();
+                    }
+                }
+                _ => {}
             }
-            let mut round = None;
-            while let Look::News(batch) = store.look(at, round).unwrap() {
-                prop_assert!(batch.from == at.seq && batch.to > at.seq);
-                at.seq = batch.to;
-                round = Some(batch.round).filter(|round| batch.to < round.end);
-                prop_assert!(live.delivery.push(Arc::new(Bulletin::new(batch, &mut Shapes::default())), true));
-                live.take(room, usize::MAX)?;
-            }
-            let (after, lang) = cuts.next().unwrap();
-            cut.resume(lang);
-            replay(&mut archive, &mut cut, at.seq, room, *after)?;
         }
-        prop_assert_eq!(&live.shown, &expected(&other, "a", "ko"));
-        cut.resume("ja");
-        replay(&mut archive, &mut cut, at.seq, room, usize::MAX)?;
-        let (cut, live): (HashSet<_>, HashSet<_>) = (cut.shown.keys().collect(), live.shown.keys().collect());
-        prop_assert_eq!(cut, live);
-        let mut fresh = Reader::new("b", "en", start);
-        replay(&mut archive, &mut fresh, at.seq, room, usize::MAX)?;
-        prop_assert_eq!(&fresh.shown, &expected(&other, "b", "en"));
+        for (reader, lang) in readers.iter().zip(in_languages) {
+            let expected = expected(other, &reader.user, if lang.is_empty() { "ko" } else { lang });
+            if lang.is_empty() {
+                let ids = |shown: &reader::Shown| shown.keys().cloned().collect::<HashSet<_>>();
+                prop_assert_eq!(ids(&reader.shown), ids(&expected));
+            } else {
+                prop_assert_eq!(&reader.shown, &expected, "{} in {}", reader.user, lang);
+            }
+        }
+        let mut fresh = new("b", "en", Duration::ZERO);
+        fresh.may_see.clone_from(&readers[1].may_see);
+        fresh.replay(None, &mut archive, at.seq, (room, usize::MAX), || expected(other, "b", "en"))?;
+        prop_assert_eq!(&fresh.shown, &expected(other, "b", "en"));
+        let places = "SELECT count(*) FROM (SELECT alarm_id FROM alarm_index EXCEPT SELECT CAST(id AS TEXT) FROM alarm)";
+        prop_assert_eq!(other.query_row(places, [], |row| row.get::<_, u32>(0)).unwrap(), 0, "a place of no alarm");
     }
 }

@@ -133,3 +133,11 @@ fn where_an_alarm_has_one_row_another_language_replaces_it_and_nobody_keeps_the_
         assert_eq!(written.places(), ["1"]);
     }
 }
+
+#[test]
+fn what_a_statement_did_before_it_failed_is_told() {
+    let mut written = Written::new("", false);
+    let fails = "INSERT OR FAIL INTO alarm (id, lang, message) VALUES ('1', 'ko', 'one'), ('1', 'ko', 'two')";
+    written.other.execute_batch(fails).expect_err("the second row has the key of the first");
+    assert_eq!(written.told(""), [("1".to_owned(), "arrived")]);
+}
