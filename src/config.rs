@@ -306,7 +306,9 @@ impl Config {
             drain: read.duration("drain", Duration::ZERO..=10 * MINUTE)?,
             times: Times::default(),
             log: read.one("log", |text| {
-                let filter = EnvFilter::try_new(text).map(|_| text.to_owned());
+                // Space around a part would lead the filter's parser astray, into a panic even.
+                let text = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+                let filter = EnvFilter::try_new(&text).map(|_| text);
                 filter.map_err(|cause| format!("{cause}; a filter looks like info or info,alarm_hub::store=debug"))
             })?,
             audit_log: read.optional("audit-log", file)?,

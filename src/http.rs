@@ -331,6 +331,8 @@ async fn answer(api: &Api, path: &str, request: &Request, body: Body) -> Result<
     }
     let caller = admit(api, &resource, request)?;
     if let Some(client) = api.forward.as_ref().filter(|_| resource.needs_database()) {
+        let writes = matches!(resource, Resource::Alarms | Resource::Alarm(_)) && request.method != Method::DELETE;
+        let body = if writes { publish::read(request, body).await? } else { Bytes::new() };
         return forward::forward(api, client, path, request, body).await;
     }
     let add = request.method == Method::PUT;

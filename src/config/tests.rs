@@ -76,6 +76,8 @@ fn a_bad_value_is_refused_with_its_name_its_value_its_place_and_what_would_be_ri
         "ALARM_HUB_LOG_FORMAT='jsn': it must be one of pretty, json; did you mean 'json'?"
     );
     assert!(why(from_flags(&[("log", "info,x=loud")])).starts_with("--log 'info,x=loud': "));
+    assert!(why(from_flags(&[("log", "\t8\u{202e}=x")])).starts_with("--log "), "and nothing panics");
+    assert_eq!(from_flags(&[("log", " warn, x=debug ")]).unwrap().log, "warn,x=debug");
     assert!(why(from_flags(&[("default-lang", "english")])).contains("'english' is no language tag"));
     assert!(why(from_flags(&[("lang-alias", "jp")])).contains("jp=ja"));
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use actors::cluster::ClusterMessage;
-use reqwest::{Body as Sent, Client, redirect};
+use bytes::Bytes;
+use reqwest::{Client, redirect};
 use warp::{
     Reply,
     http::{HeaderName, HeaderValue, Method, header},
@@ -12,7 +13,7 @@ use warp::{
 };
 
 use super::{
-    Api, Body, Request,
+    Api, Request,
     problem::{self, Problem},
 };
 
@@ -39,24 +40,44 @@ pub fn client() -> Client {
     builder.build().unwrap_or_default()
 }
 
-/// Asks a hub with a database and passes its answer on.
+/// Asks a hub with a database and passes its answer on. One that cannot be reached was not asked, and the next one is.
 pub async fn forward(
     api: &Api,
     client: &Client,
     path: &str,
     request: &Request,
-    body: Body,
+    body: Bytes,
 ) -> Result<Response, Problem> {
     let cluster = api.actors.borrow().cluster.clone();
     let origins = match cluster {
         Some(cluster) => api.ask(&cluster, ClusterMessage::Origins).await?,
         None => Vec::new(),
     };
-    let origin = origins.first().ok_or_else(|| {
-        let detail = "this hub has no database, and no hub that has one (started with --redis, --db and --advertise) \
-                      has been heard of for 10 s";
-        Problem::new(&problem::UNAVAILABLE, detail)
-    })?;
+    let mut why = "this hub has no database, and no hub that has one (started with --redis, --db and --advertise) has \
+                   been heard of for 10 s"
+        .to_owned();
+    for origin in origins {
+        match ask(client, &origin, path, request, body.clone()).await {
+            Ok(answered) => return Ok(passed_on(answered)),
+            Err(cause) => {
+                let how = if cause.is_timeout() { "did not answer in time" } else { "cannot be reached" };
+                why = format!("the hub with the database at {origin} {how}");
+                if !cause.is_connect() {
+                    break; // it may have done what was asked
+                }
+            }
+        }
+    }
+    Err(Problem::new(&problem::UNAVAILABLE, why).retry(5))
+}
+
+async fn ask(
+    client: &Client,
+    origin: &str,
+    path: &str,
+    request: &Request,
+    body: Bytes,
+) -> reqwest::Result<reqwest::Response> {
     let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
     let method = if request.head { Method::HEAD } else { request.method.clone() };
     let mut asked = client.request(method, format!("{origin}{path}{query}"));
@@ -64,17 +85,17 @@ pub async fn forward(
         asked = asked.header(name, value);
     }
     if matches!(request.method, Method::POST | Method::PUT) {
-        asked = asked.body(Sent::wrap_stream(body));
+        asked = asked.body(body);
     }
-    let answered = asked.send().await.map_err(|cause| {
-        let why = if cause.is_timeout() { "did not answer in time" } else { "cannot be reached" };
-        Problem::new(&problem::UNAVAILABLE, format!("the hub with the database at {origin} {why}"))
-    })?;
+    asked.send().await
+}
+
+fn passed_on(answered: reqwest::Response) -> Response {
     let (status, headers) = (answered.status(), answered.headers().clone());
     let mut response = warp::reply::stream(answered.bytes_stream()).into_response();
     *response.status_mut() = status;
     for (name, value) in headers.iter().filter(|(name, _)| !OWN.contains(name)) {
         response.headers_mut().append(name, HeaderValue::clone(value));
     }
-    Ok(response)
+    response
 }

@@ -134,7 +134,7 @@ fn answer(status: StatusCode, ids: &[String], at: Position) -> Response {
 }
 
 /// The whole body, if it is JSON and not too large.
-async fn read(request: &Request, mut body: Body) -> Result<Bytes, Problem> {
+pub async fn read(request: &Request, mut body: Body) -> Result<Bytes, Problem> {
     let kind = request.header("content-type").unwrap_or_default();
     let mut parts = kind.split(';').map(str::trim);
     let plain = parts.next() == Some("application/json")

@@ -140,6 +140,19 @@ fn what_redis_no_longer_has_is_announced_as_a_gap() {
 }
 
 #[test]
+fn an_edge_asks_the_next_hub_with_a_database_when_one_was_killed() {
+    let mut cluster = Cluster::start(2);
+    let edge = cluster.edge();
+    let history = || request(&edge, "GET", "/users/tiaz/alarms").0;
+    eventually("the edge knows a hub with a database", || history().contains(" 200 "));
+    drop(cluster.hubs.remove(0)); // kill -9
+    eventually("the other one is asked", || history().contains(" 200 "));
+    drop(cluster.hubs.remove(0));
+    let (head, _) = get(&edge.address, "/users/tiaz/alarms");
+    assert!(head.contains(" 503 ") && head.to_lowercase().contains("\r\nretry-after: "), "{head}");
+}
+
+#[test]
 fn history_publishing_and_acknowledging_work_on_an_edge() {
     let mut cluster = Cluster::start(1);
     let edge = cluster.edge();
