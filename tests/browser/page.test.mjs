@@ -79,6 +79,12 @@ for (const name of BROWSERS) {
       await shows(shown, ["توقفت المضخة 2."]);
       const directions = await shown.$$eval(".alarm-message, .alarm-time, .alarm-other", (parts) => parts.map((part) => getComputedStyle(part).direction));
       assert.deepEqual(directions, ["rtl", "ltr", "ltr"]);
+      const left = await shown.$eval(".alarm-message", (message) => {
+        const range = document.createRange();
+        range.selectNodeContents(message);
+        return [message, range].map((box) => box.getBoundingClientRect()).reduce((box, text) => [box.right - text.right, text.left - box.left]);
+      });
+      assert.ok(left[0] < 2 && left[1] > 50, `it stands at the right: ${left}`);
       assert.equal(await text(shown, ".alarm-other"), "アラビア語");
       assert.equal(await shown.$eval(".alarm-empty", (empty) => empty.hidden), true);
     });
