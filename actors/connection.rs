@@ -36,6 +36,10 @@ const PULL_LATER: Duration = Duration::from_secs(1);
 /// How long the hello waits for the place where `?history` begins. Then it comes without the history, and says so.
 pub const GREET_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a hub among others may take to read as far as a reader has been told by another one. Then the log was put
+/// back. Longer than it takes to find out that nothing can be read.
+pub const AHEAD: Duration = Duration::from_secs(10);
+
 /// Control events that wait for room at most.
 const OWED_MAX: usize = 64;
 
@@ -54,6 +58,8 @@ pub enum Tick {
     Settled,
     /// The answer to a pull should be there, or it is time to ask again.
     Pull,
+    /// The hub should have read as far as the reader has.
+    Ahead,
     /// The permission ends.
     Expired,
 }
@@ -107,6 +113,8 @@ pub(crate) struct Connection {
     /// Whether a page of the past may have to be announced as incomplete.
     gap_matters: bool,
     owed: VecDeque<Event>,
+    /// What the reader was told of the hub last, or is about to be.
+    status: Status,
     /// Waits for room, and how long yet.
     full: Option<Instant>,
     settles: Option<Instant>,
@@ -140,7 +148,9 @@ impl Connection {
         hub: ActorRef<HubMessage>,
     ) -> Self {
         let Beginning { conn, claim, sink, opening, hello, head, status, shared, took_over } = beginning;
-        let known = opening.position.filter(|position| position.feed == head.feed && position.seq <= head.seq);
+        // Another hub may have read further than this one.
+        let near = |at: &Position| at.feed == head.feed && (at.seq <= head.seq || shared.is_some());
+        let known = opening.position.filter(near);
         let user = opening.user.clone();
         let delivery = Delivery::new(user.clone(), opening.languages, settings.settle, known.unwrap_or(head));
         let mut connection = Self {
@@ -161,6 +171,7 @@ impl Connection {
             greeting: Some(hello),
             gap_matters: known.is_some(),
             owed: VecDeque::new(),
+            status,
             full: None,
             settles: None,
             pull: None,
@@ -168,6 +179,9 @@ impl Connection {
         };
         if opening.position.is_some() && known.is_none() {
             connection.owed.push_back(Event::Reset);
+        }
+        if known.is_some_and(|known| known.seq > head.seq) {
+            connection.after(AHEAD, Tick::Ahead);
         }
         if status != Status::default() {
             connection.owed.push_back(Event::Status(status));
@@ -279,14 +293,22 @@ impl Connection {
                 self.pull();
                 Ok(())
             }
-            Tick::Stalled | Tick::Pull => Ok(()), // what it was for has happened meanwhile
+            Tick::Ahead if self.delivery.at().seq > self.head => {
+                if self.status.down_since.is_some() {
+                    self.after(AHEAD, Tick::Ahead);
+                    return Ok(());
+                }
+                self.reset(Position { feed: self.delivery.at().feed, seq: self.head })
+            }
+            Tick::Stalled | Tick::Pull | Tick::Ahead => Ok(()), // what it was for has happened meanwhile
             Tick::Expired => Err(Reason::Expired),
         }
     }
 
     /// Tells the reader, at the place where it is.
     pub fn tell(&mut self, event: Event) -> Result<(), Reason> {
-        if let Event::Status(_) = event {
+        if let Event::Status(status) = event {
+            self.status = status;
             self.owed.retain(|owed| !matches!(owed, Event::Status(_)));
         }
         self.owed.push_back(event);

@@ -6,12 +6,16 @@
 -- end of its round, the page.
 local stream, about, origins = KEYS[1], KEYS[2], KEYS[3]
 local now = tonumber(redis.call('TIME')[1])
-local known = redis.call('HMGET', about, 'feed', 'beat')
+local known = redis.call('HMGET', about, 'feed', 'beat', 'head')
 if known[1] and known[1] ~= ARGV[1] then
   if known[2] and now - tonumber(known[2]) <= tonumber(ARGV[6]) then return {'other', known[1]} end
   redis.call('DEL', stream, about)
+  known[3] = false
 end
-redis.call('HSET', about, 'feed', ARGV[1], 'beat', now, 'head', ARGV[2])
+-- Of two hubs one may know less.
+local head = ARGV[2]
+if ARGV[7] ~= '1' and known[3] and tonumber(known[3]) > tonumber(head) then head = known[3] end
+redis.call('HSET', about, 'feed', ARGV[1], 'beat', now, 'head', head)
 if ARGV[5] ~= '' then redis.call('ZADD', origins, now, ARGV[5]) end
 local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 local tip, from, to = '', '0', '0'

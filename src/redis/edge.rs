@@ -42,6 +42,9 @@ struct Line {
 /// What is known of the stream.
 struct About {
     at: Position,
+    /// Where the log ends by the last word of a hub with the database, and when that was.
+    head: u64,
+    beat: u64,
     epoch: String,
     silent: u64,
 }
@@ -81,10 +84,11 @@ impl Line {
         let feed = feeder::feed(text(0)).ok_or_else(|| {
             other("no hub with a database has told Redis of its alarms yet; start one with --redis and --db".to_owned())
         })?;
+        let (beat, head) = (text(1).parse().unwrap_or(0), text(3).parse().unwrap_or(0));
         // A stream that is filled again ends before what readers know.
-        let seq = last.ids.first().map_or(0, |last| position(&last.id)).max(text(3).parse().unwrap_or(0));
-        let silent = time.0.saturating_sub(text(1).parse().unwrap_or(0));
-        Ok(About { at: Position { feed, seq }, epoch: text(2).to_owned(), silent })
+        let seq = last.ids.first().map_or(0, |last| position(&last.id)).max(head);
+        let (at, epoch, silent) = (Position { feed, seq }, text(2).to_owned(), time.0.saturating_sub(beat));
+        Ok(About { at, head, beat, epoch, silent })
     }
 }
 
@@ -109,6 +113,8 @@ pub struct Tail {
     line: Line,
     waiting: VecDeque<Batch>,
     known: Option<(FeedName, String)>,
+    /// When a hub with the database was heard of last.
+    beat: u64,
     /// Where the log is known to end, and where the last page did.
     head: u64,
     told: u64,
@@ -117,15 +123,30 @@ pub struct Tail {
 impl Tail {
     /// The stream at this address.
     pub fn new(address: Address) -> Self {
-        Self { line: Line::new(address, BLOCKED), waiting: VecDeque::new(), known: None, head: 0, told: 0 }
+        Self { line: Line::new(address, BLOCKED), waiting: VecDeque::new(), known: None, beat: 0, head: 0, told: 0 }
+    }
+
+    /// Whether it is another log than the one that was told up to there, or the same one put back. What Redis forgot
+    /// comes again; but if a hub with the database was heard of since, that one knows where its log ends.
+    fn is_replaced(&mut self, about: &About, told: u64) -> bool {
+        let same = |(feed, epoch): &(FeedName, String)| {
+            *feed == about.at.feed && (*epoch == about.epoch || about.epoch.is_empty())
+        };
+        let heard = about.beat > self.beat;
+        self.beat = about.beat.max(self.beat);
+        let same = self.known.as_ref().is_some_and(same) && !(heard && about.head < told);
+        self.known = Some((about.at.feed, about.epoch.clone()));
+        !same
     }
 }
 
 impl Source for Tail {
     fn open(&mut self) -> Result<Position, Failure> {
         self.waiting.clear();
-        let about = self.line.about()?;
-        self.known = Some((about.at.feed, about.epoch));
+        let mut about = self.line.about()?;
+        if !self.is_replaced(&about, self.told) {
+            about.at.seq = about.at.seq.max(self.told);
+        }
         (self.head, self.told) = (about.at.seq, about.at.seq);
         Ok(about.at)
     }
@@ -151,8 +172,8 @@ impl Source for Tail {
         let Some(next) = next else {
             let about = self.line.about()?;
             self.head = about.at.seq;
-            if self.known.as_ref().is_none_or(|(feed, epoch)| *feed != about.at.feed || *epoch != about.epoch) {
-                self.known = Some((about.at.feed, about.epoch));
+            if self.is_replaced(&about, after.seq) {
+                self.told = about.at.seq;
                 return Ok(Look::Replaced(about.at));
             }
             if about.silent > SILENT {

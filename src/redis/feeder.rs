@@ -37,6 +37,7 @@ pub struct Feeder {
     /// Where other hubs can ask this one.
     advertise: watch::Receiver<Option<String>>,
     append: Script,
+    /// It is there while the tip is known.
     connection: Option<MultiplexedConnection>,
     source: Option<(Box<dyn Source>, Position)>,
     tip: Option<Tip>,
@@ -125,12 +126,18 @@ impl Feeder {
 
     /// Takes one step; whether there is more to do at once.
     async fn step(&mut self) -> Result<bool, Trouble> {
-        let head = self.head().await?;
         let Some(tip) = self.tip else {
+            // Once connected: then the log has all that another hub may have told this Redis before it forgot.
+            if self.connection.is_none() {
+                self.connection = Some(connect(&self.address, 5 * ANSWER).await?);
+            }
+            self.source = None;
+            let head = self.head().await?;
             // To believe that it is empty tells where it ends.
             let appended = self.append(head, Tip::Empty, None, false).await?;
             return self.take(appended, Tip::Empty).map(|()| true);
         };
+        let head = self.head().await?;
         let (from, round) = match tip {
             Tip::At(seq, _) if seq > head.seq => return self.rolled_back(head, tip).await,
             Tip::At(seq, round) => (seq, round),
@@ -246,9 +253,6 @@ impl Feeder {
         append.arg(WINDOW).arg(self.advertise.borrow().as_deref().unwrap_or_default()).arg(GONE).arg(u8::from(reset));
         if let Some(batch) = batch {
             append.arg(batch.to).arg(batch.from).arg(batch.round.start).arg(batch.round.end).arg(page::encode(batch));
-        }
-        if self.connection.is_none() {
-            self.connection = Some(connect(&self.address, 5 * ANSWER).await?);
         }
         let Some(connection) = &mut self.connection else { return Err(Away("there is no connection".to_owned())) };
         let answer: Vec<Value> = append.invoke_async(connection).await.map_err(|cause| away(&cause))?;

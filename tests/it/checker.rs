@@ -24,7 +24,7 @@ for number in range(count):
     if held: time.sleep(random.uniform(0, held / 4000))
 "#;
 
-fn writers(directory: &Path, names: &[&str], count: u32, held: u32, wait: f32) {
+pub fn writers(directory: &Path, names: &[&str], count: u32, held: u32, wait: f32) {
     let start = |name: &&str| {
         let arguments = [(*name).to_owned(), count.to_string(), held.to_string(), wait.to_string()];
         let mut writer = Command::new("python3");
@@ -38,13 +38,13 @@ fn writers(directory: &Path, names: &[&str], count: u32, held: u32, wait: f32) {
 
 /// What a reader was told of each alarm: `(event, lang)`, in order, and the order of the alarms.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     events: HashMap<String, Vec<(String, String)>>,
     order: Vec<String>,
 }
 
 impl Told {
-    fn note(&mut self, event: String, data: &Value) {
+    pub fn note(&mut self, event: String, data: &Value) {
         let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
         if event == "alarm" {
             self.order.push(text("id"));
@@ -67,7 +67,7 @@ impl Told {
     }
 
     /// The verdict: what is missing, what was not committed, what came twice, and whether the order is that of commits.
-    fn check(&self, committed: &[(String, Vec<String>)], lang: Option<&str>) {
+    pub fn check(&self, committed: &[(String, Vec<String>)], lang: Option<&str>) {
         let order: Vec<&String> = committed.iter().map(|(id, _)| id).collect();
         assert_eq!(self.order.iter().collect::<Vec<_>>(), order, "all, once, in the order of commits");
         for (id, langs) in committed {
@@ -82,7 +82,7 @@ impl Told {
 }
 
 /// Every alarm that was committed, in the order of its first row, with its languages as events carry them.
-fn committed(directory: &Path) -> Vec<(String, Vec<String>)> {
+pub fn committed(directory: &Path) -> Vec<(String, Vec<String>)> {
     let database = rusqlite::Connection::open(directory.join("alarms.db")).unwrap();
     let mut rows = database.prepare("SELECT alarm_id, lang FROM alarm_log WHERE existed = 0 ORDER BY seq").unwrap();
     let mut committed: Vec<(String, Vec<String>)> = Vec::new();

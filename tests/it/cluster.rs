@@ -1,13 +1,19 @@
 //! Several hubs on a real Redis: real processes, and what happens when one of them is killed or hangs.
 
+mod ahead;
 mod alarms;
+mod churn;
 mod clock;
+mod cut;
 mod ownership;
+mod permits;
 mod port;
+mod secure;
 
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -23,25 +29,41 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Openings on different hubs within 50 ms are concurrent, and either may win: so far apart are those of a test.
 const APART: Duration = Duration::from_millis(250);
 
+/// A port of this machine that nobody listens on.
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
 /// A Redis of its own.
 struct Redis {
     process: Child,
     port: u16,
+    arguments: Vec<String>,
     directory: TempDir,
 }
 
 impl Redis {
+    /// One that keeps nothing on the disk.
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let directory = TempDir::new().unwrap();
-        let process = Self::run(port, &directory);
-        Self { process, port, directory }
+        let port = free_port();
+        Self::with(port.parse().unwrap(), &["--port", &port, "--bind", "127.0.0.1"])
     }
 
-    fn run(port: u16, directory: &TempDir) -> Child {
+    /// One that is told more, and listens on this port.
+    fn with(port: u16, arguments: &[&str]) -> Self {
+        let all = ["--save", ""].iter().chain(arguments);
+        Self::run(port, TempDir::new().unwrap(), all.map(|&argument| argument.to_owned()).collect())
+    }
+
+    fn run(port: u16, directory: TempDir, arguments: Vec<String>) -> Self {
+        let process = Self::spawn(port, directory.path(), &arguments);
+        Self { process, port, arguments, directory }
+    }
+
+    fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {
         let mut process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--dir", directory.path().to_str().unwrap()])
+            .args(arguments)
+            .current_dir(directory)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed: apt-get install redis-server");
@@ -54,15 +76,22 @@ impl Redis {
         process
     }
 
-    /// `kill -9`: all that it knew is gone.
+    /// `kill -9`: all that it knew is gone, unless it was told to keep it.
     fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Starts it again, empty.
+    /// Starts it again.
     fn again(&mut self) {
-        self.process = Self::run(self.port, &self.directory);
+        self.process = Self::spawn(self.port, self.directory.path(), &self.arguments);
+    }
+
+    /// What it kept on the disk is gone, too.
+    fn forget(&self) {
+        for kept in std::fs::read_dir(self.directory.path()).unwrap() {
+            std::fs::remove_dir_all(kept.unwrap().path()).unwrap();
+        }
     }
 
     fn signal(&self, signal: &str) {
@@ -97,7 +126,11 @@ struct Cluster {
 
 impl Cluster {
     fn start(hubs: usize) -> Self {
-        let mut cluster = Self { redis: Redis::start(), directory: TempDir::new().unwrap(), hubs: Vec::new() };
+        Self::around(Redis::start(), hubs)
+    }
+
+    fn around(redis: Redis, hubs: usize) -> Self {
+        let mut cluster = Self { redis, directory: TempDir::new().unwrap(), hubs: Vec::new() };
         let made = Command::new(env!("CARGO_BIN_EXE_alarm-hub"))
             .args(["init", "--db", "alarms.db"])
             .current_dir(cluster.directory.path())
@@ -123,9 +156,13 @@ impl Cluster {
 
     /// A hub without a database.
     fn edge(&self) -> Hub {
+        self.edge_with(&[])
+    }
+
+    fn edge_with(&self, arguments: &[&str]) -> Hub {
         let directory = self.directory.path().join("edge");
         std::fs::create_dir_all(&directory).unwrap();
-        let hub = Hub::start(&directory, &["--redis", &self.redis.url(), "--settle", "0s"]);
+        let hub = Hub::start(&directory, &[&["--redis", &self.redis.url(), "--settle", "0s"], arguments].concat());
         is_well(&hub);
         assert!(!directory.join("alarms.db").exists(), "an edge makes no database");
         hub

@@ -34,7 +34,7 @@ mod watch;
 mod world;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
@@ -100,19 +100,26 @@ struct Stream {
 
 impl Stream {
     fn request(address: &str, request: &str) -> Self {
-        let mut socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut stream = Self { lines: BufReader::new(socket), status: String::new(), id: String::new() };
-        stream.status = stream.line();
-        while !stream.line().is_empty() {}
-        stream
+        Self::try_request(address, request).expect("an answer within the time-out")
     }
 
-    fn line(&mut self) -> String {
+    fn try_request(address: &str, request: &str) -> io::Result<Self> {
+        let mut socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        socket.write_all(request.as_bytes())?;
+        let mut stream = Self { lines: BufReader::new(socket), status: String::new(), id: String::new() };
+        stream.status = stream.line()?;
+        while !stream.line()?.is_empty() {}
+        Ok(stream)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        assert_ne!(self.lines.read_line(&mut line).expect("a line within the time-out"), 0, "the stream ended");
-        line.trim_end().to_owned()
+        self.lines.read_line(&mut line)?;
+        match line.strip_suffix('\n') {
+            Some(line) => Ok(line.trim_end().to_owned()),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended")),
+        }
     }
 
     /// The next event and its data, pings passed over: on a busy machine one may come before anything.
@@ -129,16 +136,20 @@ impl Stream {
 
     /// The next event and its data. Chunk sizes stand on lines of their own, and are skipped as unknown fields are.
     fn any_event(&mut self) -> (String, Value) {
+        self.try_event().expect("an event within the time-out")
+    }
+
+    fn try_event(&mut self) -> io::Result<(String, Value)> {
         let (mut event, mut data) = (String::new(), Value::Null);
         loop {
-            let line = self.line();
+            let line = self.line()?;
             if let Some(name) = line.strip_prefix("event: ") {
                 event = name.to_owned();
             } else if let Some(text) = line.strip_prefix("data: ") {
                 data = serde_json::from_str(text).expect("data is one line of JSON");
             } else if let Some(id) = line.strip_prefix("id: ") {
                 self.id = id.to_owned();
-                return (event, data);
+                return Ok((event, data));
             }
         }
     }

@@ -200,3 +200,79 @@ fn a_hub_with_another_database_is_refused_while_the_first_is_there() {
     cluster.write(&insert(2));
     assert_eq!(alarms(&mut stream, 1), [2]);
 }
+
+#[test]
+fn when_the_database_was_put_back_readers_of_an_edge_are_told_and_get_what_is_new() {
+    let mut cluster = Cluster::start(1);
+    let edge = cluster.edge();
+    let mut stream = open(&edge, "tiaz");
+    cluster.write(&insert(1));
+    assert_eq!(alarms(&mut stream, 1), [1]);
+    let kept = rusqlite::Connection::open(cluster.directory.path().join("alarms.db")).unwrap();
+    let backup = cluster.directory.path().join("backup.db");
+    kept.execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
+    drop(kept);
+    cluster.write(&(2..5).map(insert).collect::<String>());
+    assert_eq!(alarms(&mut stream, 3), [2, 3, 4]);
+    let before = stream.id.clone();
+    cluster.hubs.clear(); // kill -9
+    for left in ["alarms.db-wal", "alarms.db-shm"] {
+        let _ = std::fs::remove_file(cluster.directory.path().join(left)); // the last to close it removed it
+    }
+    std::fs::rename(backup, cluster.directory.path().join("alarms.db")).unwrap();
+    let _origin = cluster.origin(&[]);
+    assert_eq!(event(&mut stream).0, "reset");
+    cluster.write(&insert(9));
+    assert_eq!(alarms(&mut stream, 1), [9]);
+    let mut back = resume(&edge, "tiaz", &before);
+    assert_eq!(back.event().0, "hello");
+    assert_eq!(event(&mut back).0, "reset", "what it knows is not there any more");
+}
+
+#[test]
+fn another_database_takes_over_when_none_of_the_first_was_heard_of_for_long() {
+    let mut cluster = Cluster::start(1);
+    let edge = cluster.edge();
+    let mut stream = open(&edge, "tiaz");
+    cluster.write(&insert(1));
+    assert_eq!(alarms(&mut stream, 1), [1]);
+    cluster.hubs.clear(); // kill -9
+    let elsewhere = TempDir::new().unwrap();
+    write(elsewhere.path(), "CREATE TABLE alarm (id TEXT, lang TEXT, message TEXT, PRIMARY KEY (id, lang))");
+    let url = cluster.redis.url();
+    let other = Hub::start(elsewhere.path(), &["--redis", &url, "--db", "alarms.db", "--settle", "0s"]);
+    eventually("it is refused", || get(&other.address, "/readyz").1.contains("another database"));
+    let beat: u64 = cluster.redis.ask(&["hget", "alarm-hub:{alarms}:about", "beat"]).parse().unwrap();
+    // As if so many seconds had passed.
+    cluster.redis.ask(&["hset", "alarm-hub:{alarms}:about", "beat", &(beat - 31).to_string()]);
+    assert_eq!(event(&mut stream).0, "reset");
+    is_well(&other);
+    write(elsewhere.path(), &insert(7));
+    assert_eq!(alarms(&mut stream, 1), [7]);
+}
+
+#[test]
+fn pages_of_many_megabytes_reach_an_edge_whole_and_it_says_that_it_is_up_to_date() {
+    const ROWS: usize = 400;
+    let cluster = Cluster::start(1);
+    let edge = cluster.edge();
+    let mut stream = open(&edge, "tiaz");
+    // 24 MB in one transaction.
+    cluster.write(&format!(
+        "WITH RECURSIVE n (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS} - 1)
+         INSERT INTO alarm (id, lang, message) SELECT i, 'ko', printf('%.60000c', 'x') FROM n"
+    ));
+    for id in 0..ROWS {
+        let (name, data) = event(&mut stream);
+        assert_eq!((name.as_str(), data["id"].as_str()), ("alarm", Some(&*id.to_string())));
+        assert_eq!(data["message"].as_str().unwrap().len(), 60_000);
+    }
+    let bytes = cluster.redis.ask(&["memory", "usage", "alarm-hub:{alarms}", "samples", "0"]);
+    assert!(bytes.parse::<usize>().unwrap() > 20_000_000, "{bytes}");
+    for hub in [&edge, &cluster.hubs[0]] {
+        eventually("nothing is left to be told", || {
+            let (_, body) = get(&hub.address, "/metrics");
+            body.lines().any(|line| line.trim() == "alarm_hub_redis_stream_lag 0")
+        });
+    }
+}
