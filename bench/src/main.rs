@@ -29,7 +29,7 @@ enum Command {
 }
 
 /// How to run the scenarios.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Run {
     /// The hub's release binary.
     #[arg(long, default_value = "target/release/alarm-hub")]
