@@ -16,6 +16,7 @@ use tracing::warn;
 
 mod adopt;
 pub mod backup;
+mod busy;
 mod chores;
 mod file;
 mod history;
@@ -29,6 +30,7 @@ mod table;
 mod ticket;
 mod write;
 
+use busy::Busy;
 use file::{Fate, Files, Paths};
 use recent::Recent;
 use row::{Oddities, Raw, Reading};
@@ -87,6 +89,7 @@ pub struct Store {
     /// What is open is not to be trusted any more: it only keeps its inode from being given to another file.
     suspect: bool,
     odd: Oddities,
+    busy: Busy,
     recent: Recent,
     /// The entry of the log that was read last, and whether the database was opened since.
     last: Option<Last>,
@@ -148,6 +151,7 @@ impl Store {
             files: None,
             suspect: false,
             odd: Oddities::default(),
+            busy: Busy::default(),
             recent: Recent::default(),
             last: None,
             reopened: false,
@@ -299,8 +303,8 @@ impl Store {
         &mut self,
         read: impl FnOnce(&mut Opened, &mut Reading<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
-        let Self { options, open: Some(opened), odd, page, .. } = self else { return Err(not_open()) };
-        read(opened, &mut Reading { aliases: &options.aliases, odd, page: *page }).map_err(|cause| {
+        let Self { options, open: Some(opened), odd, busy, page, .. } = self else { return Err(not_open()) };
+        read(opened, &mut Reading { aliases: &options.aliases, odd, busy, page: *page }).map_err(|cause| {
             let failure = failure(&cause);
             // Damage may be mended in place: then only a new connection sees it.
             self.suspect |= matches!(failure.fault, Fault::Unusable | Fault::Missing | Fault::Other);

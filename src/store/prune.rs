@@ -27,6 +27,8 @@ pub(super) fn prune(opened: &mut Opened, retention: Duration) -> rusqlite::Resul
         let pruned: i64 = meta(&transaction, "pruned")?.unwrap_or(0);
         set_meta(&transaction, "pruned", last.max(pruned))?;
         transaction.execute("DELETE FROM alarm_log WHERE seq <= ?1", [last])?;
+        // It may lag behind (see `head`): no place is given out twice.
+        transaction.execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'alarm_log' AND seq < ?1", [last])?;
     }
     transaction.commit()?;
     Ok(last.is_some())

@@ -1,17 +1,19 @@
 //! How a stretch of the log becomes a page.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use actors::alarm::{Batch, Change, Entry, Page, Position, Round, Translation, rows_at};
+use actors::alarm::{Batch, Change, Entry, FeedName, Page, Position, Round, Translation, rows_at};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use tokio::time::Instant;
 
 use super::{
-    Last, Opened, head, milliseconds,
+    Last, Opened,
+    busy::{self, ENTRIES_MAX},
+    head, milliseconds,
     row::{Raw, Reading},
     table::Table,
 };
@@ -19,31 +21,64 @@ use super::{
 /// Bytes of text in a page, at most; but one alarm at least.
 const BYTES_MAX: usize = 8 << 20;
 
-/// Reads all rows and entries of one alarm after another.
+/// Reads rows and entries of one alarm after another.
 struct Alarms<'c> {
+    connection: &'c Connection,
     rows: CachedStatement<'c>,
     entries: CachedStatement<'c>,
+    later: CachedStatement<'c>,
 }
 
 impl<'c> Alarms<'c> {
     fn new(connection: &'c Connection, table: &Table) -> rusqlite::Result<Self> {
+        const ENTRIES: &str = "SELECT seq, existed, lang, message, isn_dt, user_id FROM alarm_log WHERE alarm_id = ?1";
         Ok(Self {
+            connection,
             rows: connection.prepare_cached(&rows_sql(table))?,
-            entries: connection.prepare_cached(
-                "SELECT seq, existed, lang, message, isn_dt, user_id FROM alarm_log
-                 WHERE alarm_id = ?1 AND seq > ?2 ORDER BY seq",
-            )?,
+            entries: connection
+                .prepare_cached(&format!("{ENTRIES} AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"))?,
+            later: connection.prepare_cached(&format!("{ENTRIES} AND seq > ?2 ORDER BY seq"))?,
         })
     }
 
-    /// The rows as they are now.
-    fn rows(&mut self, id: &Raw, shown: &str, reading: &mut Reading<'_>) -> rusqlite::Result<Vec<Translation>> {
-        self.rows.query_map([id], |row| reading.translation(shown, row, 0))?.collect()
+    /// The rows as they were just after `seq`.
+    fn rows_at(
+        &mut self,
+        id: &Raw,
+        shown: &str,
+        seq: u64,
+        reading: &mut Reading<'_>,
+    ) -> rusqlite::Result<Vec<Translation>> {
+        let now: Vec<Translation> =
+            self.rows.query_map([id], |row| reading.translation(shown, row, 0))?.collect::<Result<_, _>>()?;
+        // The first entry of each row tells what it was; it may have changed very often since.
+        let (mut firsts, mut seen) = (Vec::new(), HashSet::new());
+        let mut later = self.later.query(params![id, seq])?;
+        while let Some(row) = later.next()? {
+            if seen.insert(super::row::text(row.get_ref(2)?).0) {
+                firsts.push(entry(row, 0, shown, reading)?);
+            }
+        }
+        Ok(rows_at(&firsts, &now))
     }
 
-    /// What happened to them after `seq`.
-    fn entries(&mut self, id: &Raw, shown: &str, seq: u64, reading: &mut Reading<'_>) -> rusqlite::Result<Vec<Entry>> {
-        self.entries.query_map(params![id, seq], |row| entry(row, 0, shown, reading))?.collect()
+    /// What happened to them in a round.
+    fn entries(
+        &mut self,
+        id: &Raw,
+        shown: &Arc<str>,
+        (feed, round): (FeedName, Round),
+        reading: &mut Reading<'_>,
+    ) -> rusqlite::Result<Vec<Entry>> {
+        let most = ENTRIES_MAX + 1;
+        let entries = self
+            .entries
+            .query_map(params![id, round.start, round.end, most], |row| entry(row, 0, shown, reading))?
+            .collect::<rusqlite::Result<Vec<Entry>>>()?;
+        if entries.len() < most {
+            return Ok(entries);
+        }
+        busy::entries(self.connection, (feed, round), (id, shown), reading)
     }
 }
 
@@ -57,7 +92,7 @@ pub(super) fn rows_sql(table: &Table) -> String {
 }
 
 /// The entry in the columns seq, existed, lang, message, isn_dt, user_id that begin at `first`.
-fn entry(row: &Row<'_>, first: usize, id: &str, reading: &mut Reading<'_>) -> rusqlite::Result<Entry> {
+pub(super) fn entry(row: &Row<'_>, first: usize, id: &str, reading: &mut Reading<'_>) -> rusqlite::Result<Entry> {
     let existed = row.get::<_, u8>(first + 1)? != 0;
     let before = if existed { Some(reading.translation(id, row, first + 2)?) } else { None };
     let lang = match &before {
@@ -122,14 +157,12 @@ pub(super) fn page(
             to = first - 1;
             break;
         }
-        let now = alarms.rows(&id, &shown, reading)?;
         let entries = match scanned.remove(&shown) {
             Some(scanned) if whole => scanned,
-            _ => alarms.entries(&id, &shown, round.start, reading)?,
+            _ => alarms.entries(&id, &shown, (opened.feed, round), reading)?,
         };
-        let split = entries.partition_point(|entry| entry.seq <= round.end);
-        let after = rows_at(&entries[split..], &now);
-        let change = Change::new(shown, &entries[..split], after);
+        let after = alarms.rows_at(&id, &shown, round.end, reading)?;
+        let change = Change::new(shown, &entries, after);
         bytes += change.before.iter().chain(&change.after).map(|row| row.body.len()).sum::<usize>();
         changes.push(change);
     }
@@ -180,8 +213,7 @@ fn standing(opened: &Opened, reading: &mut Reading<'_>, from: u64, tail: u64) ->
             break;
         }
         let shown = id.text();
-        let now = alarms.rows(&id, &shown, reading)?;
-        let rows = rows_at(&alarms.entries(&id, &shown, tail, reading)?, &now);
+        let rows = alarms.rows_at(&id, &shown, tail, reading)?;
         bytes += rows.iter().map(|row| row.body.len()).sum::<usize>();
         changes.push(Change::standing(shown, seq, rows));
     }

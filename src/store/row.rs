@@ -9,6 +9,7 @@ use rusqlite::{
 };
 use tracing::warn;
 
+use super::busy::Busy;
 use crate::wire;
 
 /// Bytes of a text that are delivered.
@@ -103,6 +104,7 @@ impl Oddities {
 pub(super) struct Reading<'a> {
     pub(super) aliases: &'a Aliases,
     pub(super) odd: &'a mut Oddities,
+    pub(super) busy: &'a mut Busy,
     /// Entries of the log in a page, at most.
     pub(super) page: usize,
 }

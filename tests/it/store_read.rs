@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::alarm::{Archive, Look, Position, Source};
+use actors::alarm::{Archive, Look, Meaning, Position, Source};
 use alarm_hub::store::{Options, Store};
 use rusqlite::params;
 
@@ -104,4 +104,62 @@ fn a_page_is_bounded_in_bytes_however_large_its_texts_are() {
     }
     assert_eq!(alarms, 400);
     assert!(pages > 2);
+}
+
+#[test]
+fn an_alarm_that_changed_fifty_thousand_times_costs_each_page_little_and_reads_as_it_did_at_every_place() {
+    let database = Database::new("");
+    let mut store = database.store();
+    let head = store.open().unwrap();
+    let other = database.other();
+    let count = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 25000)";
+    other
+        .execute_batch(&format!(
+            "PRAGMA synchronous = off; BEGIN;
+             INSERT INTO alarm (id, lang, message, user_id) VALUES ('hot', 'ko', 'first', NULL), ('1', 'ko', 'x', NULL);
+             {count} INSERT OR REPLACE INTO alarm (id, lang, message) SELECT 'hot', 'ko', i FROM n;
+             UPDATE alarm SET user_id = 'tiaz' WHERE id = 'hot';
+             UPDATE alarm SET user_id = NULL WHERE id = 'hot';
+             INSERT INTO alarm (id, lang, message) VALUES ('2', 'ko', 'x');
+             {count} INSERT OR REPLACE INTO alarm (id, lang, message) SELECT 'hot', 'ko', -i FROM n; COMMIT"
+        ))
+        .unwrap();
+    let text = |rows: &[actors::alarm::Translation]| {
+        let body = String::from_utf8(rows[0].body.to_vec()).unwrap() + "}";
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()["message"].as_str().unwrap().to_owned()
+    };
+    let (mut at, mut round, mut told, mut pages) = (head, None, Vec::new(), 0);
+    while let Look::News(batch) = store.look(at, round).unwrap() {
+        let hot = batch.changes.iter().find(|change| &*change.id == "hot").unwrap();
+        assert!(hot.entries.len() < 600, "{} of them are kept", hot.entries.len());
+        assert!(hot.earlier().is_none() && text(&hot.after) == "-25000");
+        let here = |meaning: &Meaning| meaning.seq() > batch.from && meaning.seq() <= batch.to;
+        told.extend(hot.meanings_for("other").filter(here));
+        at.seq = batch.to;
+        round = Some(batch.round).filter(|round| batch.to < round.end);
+        pages += 1;
+    }
+    assert_eq!((told, pages), (vec![Meaning::Arrived(25_004)], 26), "for others it was away at 25,003 and came again");
+    // From any place in it: what it was there is what the log says, and whoever was told that is told the end.
+    for seq in [1, 2, 777, 25_002, 25_003, 25_004, 30_000, 50_003] {
+        let page = store.page(Position { seq, ..head }, None, None).unwrap();
+        let hot = page.batch.changes.iter().find(|change| &*change.id == "hot").unwrap();
+        let message: String = other
+            .query_row(
+                "SELECT message FROM alarm_log WHERE alarm_id = 'hot' AND seq > ?1 ORDER BY seq LIMIT 1",
+                [seq],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!((text(&hot.before), text(&hot.after)), (message, "-25000".to_owned()), "{seq}");
+        let told: Vec<Meaning> = hot.meanings_for("other").collect();
+        match seq {
+            ..25_003 => assert_eq!(told, [Meaning::Left(25_003), Meaning::Arrived(25_004)], "{seq}"),
+            25_003 => assert_eq!(told, [Meaning::Arrived(25_004)]),
+            _ => assert!(matches!(told[..], [Meaning::Stayed(_)]), "{seq}: {told:?}"),
+        }
+    }
+    // And of two rounds: the rows as they were between them.
+    let page = store.page(Position { seq: 2, ..head }, Some(20_000), None).unwrap();
+    assert_eq!(text(&page.batch.changes[0].after), "19998");
 }
