@@ -337,8 +337,11 @@ export class AlarmList extends HTMLElement {
     this.dispatchEvent(new CustomEvent("state", { detail }));
   }
 
+  /** Not again at each try. */
   #sayState() {
+    const before = this.#state.textContent;
     this.#showState();
+    if (before === this.#state.textContent) return;
     this.#stateUnsaid = true;
     this.#speak();
   }

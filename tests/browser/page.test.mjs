@@ -391,6 +391,35 @@ for (const name of BROWSERS) {
       for (const [i, [at]] of spoken.entries()) assert.ok(i === 0 || at - spoken[i - 1][0] > 4_900, String(spoken));
     });
 
+    test("a lost connection is read aloud once, however often it is tried again", async () => {
+      const shown = await live();
+      await until(shown, () => document.querySelector(".alarm-voice").textContent.startsWith("Live."));
+      await shown.evaluate(() => {
+        window.spoken = [];
+        const voice = document.querySelector(".alarm-voice");
+        new MutationObserver(() => window.spoken.push(voice.textContent)).observe(voice, { childList: true });
+      });
+      way.mode = 503;
+      way.cut();
+      await until(shown, () => window.spoken.length > 0);
+      // Longer than the pause between two sentences, and tried again and again.
+      await until(
+        shown,
+        (end) => {
+          const { client } = document.querySelector("alarm-list");
+          if (client.detail.retryAt) client.start();
+          return Date.now() > end;
+        },
+        Date.now() + 6_000,
+      );
+      way.mode = "pass";
+      await press(shown, ".alarm-connect");
+      await until(shown, () => window.spoken.at(-1).startsWith("Live."));
+      const [lost, ...more] = await shown.evaluate(() => window.spoken);
+      assert.match(lost, /^Connection lost\. /);
+      assert.deepEqual(more, ["Live. New alarms arrive here at once."]);
+    });
+
     test("sound and notifications are off until a click", async () => {
       const shown = await live();
       assert.equal(await shown.$eval("#sound", (button) => button.ariaPressed), "false");
