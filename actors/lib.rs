@@ -11,7 +11,8 @@
 //!    (one request, one message)                       │ one Arc a session        │ Pulled
 //!                                             UserSessionActor ◀─────────────────┘
 //!                                                     │ Block: chosen by Delivery, offered to the Sink
-//!                                                   Feed ─────▶ the response's body
+//!                                                   Feed ─────▶ the response's body (or, if nothing waits,
+//!                                                               past it: an Outlet, a port of the server)
 //! ```
 //!
 //! The only reply on that way is one receipt a page: the poller reads on once every session has handled it, which

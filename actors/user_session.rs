@@ -170,8 +170,6 @@ pub struct SessionState {
     refusals: u32,
     refused: Option<Instant>,
     live: Option<Connection>,
-    /// What was counted and has not been told to the hub.
-    tally: Tally,
 }
 
 impl SessionState {
@@ -218,13 +216,13 @@ impl SessionState {
         };
         if let Err(unsent) = reply.send(Answer::Open(feed)) {
             drop(unsent); // nobody is there any more: it never was a connection
-            return self.idle();
+            return self.idle(Tally::default());
         }
-        let took_over = self.replace(claim);
+        let (took_over, mut tally) = self.replace(claim);
         info!(target: "audit", { user.id = &*opening.user, conn = %conn.simple(), resumed, took_over }, "connected");
-        self.tally.opened += 1;
+        tally.opened += 1;
         self.tenure.begin(claim, self.now());
-        self.tell_tenure();
+        self.tell_tenure(tally);
         let beginning = Beginning {
             conn,
             claim,
@@ -242,22 +240,19 @@ impl SessionState {
         self.go_on(Connection::advance);
     }
 
-    /// Lets go of the live connection for one with this claim; whether it was another one's.
-    fn replace(&mut self, claim: Claim) -> bool {
-        let Some(mut live) = self.live.take() else { return false };
-        let superseded = live.claim != claim;
-        if superseded {
-            self.dismiss(live, Reason::Superseded, None);
-        } else {
-            self.count_end(&mut live, Ending::Resumed);
-            live.close(); // the same page is back
+    /// Lets go of the live connection for one with this claim; whether it was another one's, and what it counted.
+    fn replace(&mut self, claim: Claim) -> (bool, Tally) {
+        let Some(mut live) = self.live.take() else { return (false, Tally::default()) };
+        if live.claim != claim {
+            return (true, self.dismiss(live, Reason::Superseded, None));
         }
-        superseded
+        let tally = count_end(&mut live, Ending::Resumed);
+        live.close(); // the same page is back
+        (false, tally)
     }
 
     fn refuse(&mut self, reply: RpcReplyPort<Answer>) {
-        self.tally.refused += 1;
-        self.tell_tally();
+        self.count(Tally { refused: 1, ..Tally::default() });
         let recent = self.refused.is_some_and(|last| last.elapsed() < REFUSALS_WITHIN);
         self.refusals = if recent { self.refusals + 1 } else { 1 };
         self.refused = Some(Instant::now());
@@ -288,34 +283,36 @@ impl SessionState {
             self.withdraw(&live);
             let retry = reason.reconnect().then(|| spread(Duration::from_secs(1), longest.max(Duration::from_secs(3))));
             self.tenure.end(self.now());
-            self.dismiss(live, reason, retry);
-            self.idle();
+            let tally = self.dismiss(live, reason, retry);
+            self.idle(tally);
         }
     }
 
-    fn dismiss(&mut self, live: Connection, reason: Reason, retry: Option<Duration>) {
+    fn dismiss(&mut self, live: Connection, reason: Reason, retry: Option<Duration>) -> Tally {
         if !reason.reconnect() {
             self.tenure.revoke(live.claim, self.now());
         }
-        self.bid_farewell(live, reason, retry);
+        self.bid_farewell(live, reason, retry)
     }
 
-    fn bid_farewell(&mut self, mut live: Connection, reason: Reason, retry: Option<Duration>) {
+    fn bid_farewell(&self, mut live: Connection, reason: Reason, retry: Option<Duration>) -> Tally {
         info!(target: "audit", { user.id = &*self.arguments.user, conn = %live.conn.simple(), reason = reason.as_str() }, "connection ended");
-        self.count_end(&mut live, Ending::Bye(reason));
+        let tally = count_end(&mut live, Ending::Bye(reason));
         live.bye(reason, retry);
+        tally
     }
 
     fn superseded(&mut self, conn: Uuid, by: Claim) {
         let Some(mut live) = self.live.take_if(|live| live.conn == conn) else { return };
         self.tenure.yields(by, self.now());
-        if live.claim == by {
-            self.count_end(&mut live, Ending::Resumed);
+        let tally = if live.claim == by {
+            let tally = count_end(&mut live, Ending::Resumed);
             live.close(); // the same page is back, on another hub
+            tally
         } else {
-            self.bid_farewell(live, Reason::Superseded, None);
-        }
-        self.idle();
+            self.bid_farewell(live, Reason::Superseded, None)
+        };
+        self.idle(tally);
     }
 
     /// Tells the hub of the live connection, if other hubs are to hear of it.
@@ -338,9 +335,9 @@ impl SessionState {
     }
 
     /// Lets the hub know who owns the stream and what is revoked: it outlives the session.
-    fn tell_tenure(&mut self) {
-        let (user, tally) = (self.arguments.user.clone(), self.tally.take());
-        let tenure = HubMessage::Tenure { user, tenure: self.tenure, tally };
+    /// With it goes what was counted on the way there.
+    fn tell_tenure(&self, tally: Tally) {
+        let tenure = HubMessage::Tenure { user: self.arguments.user.clone(), tenure: self.tenure, tally };
         let _ = self.arguments.hub.cast(tenure); // without its parent a session is about to end
     }
 
@@ -349,33 +346,33 @@ impl SessionState {
             && let Some(mut live) = self.live.take()
         {
             info!(target: "audit", { user.id = &*self.arguments.user, conn = %conn.simple() }, "connection gone");
-            self.count_end(&mut live, Ending::Gone);
+            let tally = count_end(&mut live, Ending::Gone);
             self.withdraw(&live);
             live.close();
             self.tenure.end(self.now());
-            self.idle();
+            self.idle(tally);
         }
     }
 
     /// Offers itself to be ended, unless a connection is live.
-    fn idle(&mut self) {
+    fn idle(&self, tally: Tally) {
         if self.live.is_none() {
-            self.tell_tenure();
+            self.tell_tenure(tally);
             let idle = HubMessage::Idle { user: self.arguments.user.clone(), connects: self.connects };
             let _ = self.arguments.hub.cast(idle); // without its parent a session is about to end
         }
     }
 
-    fn tell_tally(&mut self) {
-        let counted = HubMessage::Counted(self.tally.take());
-        let _ = self.arguments.hub.cast(counted); // without its parent a session is about to end
+    fn count(&self, tally: Tally) {
+        let _ = self.arguments.hub.cast(HubMessage::Counted(tally)); // without its parent a session is about to end
     }
+}
 
-    /// Told with the tenure, which changes whenever a connection ends.
-    fn count_end(&mut self, live: &mut Connection, ending: Ending) {
-        self.tally.add(&live.tally());
-        self.tally.end(ending);
-    }
+/// What a connection counted, with its end.
+fn count_end(live: &mut Connection, ending: Ending) -> Tally {
+    let mut tally = live.tally();
+    tally.end(ending);
+    tally
 }
 
 impl Actor for UserSessionActor {
@@ -389,8 +386,7 @@ impl Actor for UserSessionActor {
         arguments: SessionArguments,
     ) -> Result<SessionState, ActorProcessingErr> {
         let tenure = arguments.tenure;
-        let tally = Tally::default();
-        Ok(SessionState { arguments, myself, tenure, connects: 0, refusals: 0, refused: None, live: None, tally })
+        Ok(SessionState { arguments, myself, tenure, connects: 0, refusals: 0, refused: None, live: None })
     }
 
     async fn handle(
@@ -431,11 +427,10 @@ impl Actor for UserSessionActor {
             }
             SessionMessage::Count(_receipt) => {
                 if let Some(tally) = state.live.as_mut().map(Connection::tally) {
-                    state.tally.add(&tally);
-                    state.tell_tally();
+                    state.count(tally);
                 }
             }
-            SessionMessage::Rest => state.idle(),
+            SessionMessage::Rest => state.idle(Tally::default()),
         }
         Ok(())
     }
