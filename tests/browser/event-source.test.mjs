@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
 import { after, before, describe, test } from "node:test";
-import { BROWSERS, Hub, Way, launch, open, until } from "./harness.mjs";
+import { BROWSERS, Hub, Way, launch, open, startRedis, until } from "./harness.mjs";
 
 /** Opens a bare EventSource in a page of the hub's origin; `got` are the messages that it was given. */
 async function tab(browser, way, query = "") {
@@ -44,6 +44,38 @@ for (const name of BROWSERS) {
       assert.deepEqual(way.openings.map(({ header }) => !!header), [false, false, true]);
       assert.deepEqual(await first.evaluate(() => window.got), []);
       await Promise.all([first.close(), second.close()]);
+    });
+
+    test("two tabs of one user on two hubs do not fight either, and each hub brings its tab back", async () => {
+      const redis = await startRedis();
+      const hubs = [await Hub.start("--redis", redis.url)];
+      const ways = [];
+      try {
+        await hubs[0].isReady();
+        hubs.push(await Hub.edge("--redis", redis.url));
+        await hubs[1].isReady();
+        for (const hub of hubs) ways.push(await Way.to(hub));
+        const first = await tab(browser, ways[0]);
+        const second = await tab(browser, ways[1]);
+        await isClosed(first);
+        await hubs[0].sendNumber(1);
+        await got(second, ["Alarm 1"]);
+        ways[1].cut();
+        await hubs[0].sendNumber(2);
+        await got(second, ["Alarm 1", "Alarm 2"]);
+        // Each opened it once; the older one was sent away when it came back, and the newer one let in.
+        for (const way of ways) assert.deepEqual(way.openings.map(({ header }) => !!header), [false, true]);
+        const third = await tab(browser, ways[0]);
+        await isClosed(second);
+        await hubs[0].sendNumber(3);
+        await got(third, ["Alarm 3"]);
+        assert.deepEqual(await first.evaluate(() => window.got), []);
+        await Promise.all([first, second, third].map((page) => page.close()));
+      } finally {
+        ways.forEach((way) => way.close());
+        await Promise.all(hubs.map((hub) => hub.stop()));
+        await redis.stop();
+      }
     });
 
     test("a tab whose connection breaks comes back by itself with what it missed", async () => {

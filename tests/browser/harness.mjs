@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { existsSync, rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -66,6 +67,14 @@ export class Hub {
     return hub;
   }
 
+  /** Starts the binary without a database. */
+  static async edge(...options) {
+    const hub = await Hub.#make(options);
+    hub.db = null;
+    await hub.restart("127.0.0.1:0");
+    return hub;
+  }
+
   static async #make(options) {
     if (!BINARY) throw new Error("there is no binary: run cargo build first, or name it with ALARM_HUB_BIN");
     const hub = new Hub();
@@ -77,8 +86,9 @@ export class Hub {
 
   /** Starts it again at its place, after a `kill`. */
   async restart(listen = this.host) {
-    const options = ["serve", "--db", this.db, "--listen", listen, ...this.#arguments];
-    this.#process = spawn(BINARY, options, { stdio: ["ignore", "pipe", process.env.HUB_LOG ? "inherit" : "ignore"] });
+    const options = ["serve", ...(this.db ? ["--db", this.db] : []), "--listen", listen, ...this.#arguments];
+    const stdio = ["ignore", "pipe", process.env.HUB_LOG ? "inherit" : "ignore"];
+    this.#process = spawn(BINARY, options, { stdio, cwd: this.#folder.path });
     for await (const line of createInterface({ input: this.#process.stdout })) {
       const said = /http:\/\/([^/\s]+)/.exec(line);
       if (!said) continue;
@@ -88,6 +98,18 @@ export class Hub {
       return;
     }
     throw new Error("the hub ended before it said where it listens");
+  }
+
+  /** Waits until it can serve, and hears of other hubs if there are some. */
+  async isReady() {
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+      const answer = await fetch(`${this.url}/readyz`);
+      const { checks } = await answer.json();
+      if (answer.ok && Object.values(checks).every(({ status }) => status === "ok")) return;
+      if (Date.now() > end) throw new Error(`it is not ready: ${JSON.stringify(checks)}`);
+      await new Promise((later) => setTimeout(later, 50));
+    }
   }
 
   async kill(signal = "SIGKILL") {
@@ -118,6 +140,27 @@ export class Hub {
   async run(...options) {
     return (await promisify(execFile)(BINARY, options)).stdout;
   }
+}
+
+/** A Redis that keeps nothing on the disk. */
+export async function startRedis() {
+  const probe = net.createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  const options = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", tmpdir()];
+  const redis = spawn("redis-server", options.map(String), { stdio: ["ignore", "pipe", "inherit"] });
+  for await (const line of createInterface({ input: redis.stdout })) {
+    if (line.includes("Ready to accept connections")) break;
+  }
+  redis.stdout.resume();
+  const stop = async () => {
+    const exit = once(redis, "exit");
+    redis.kill("SIGKILL");
+    await exit;
+  };
+  return { url: `redis://127.0.0.1:${port}`, stop };
 }
 
 /**
