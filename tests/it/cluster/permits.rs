@@ -33,16 +33,20 @@ fn a_ticket_of_one_hub_opens_one_stream_on_another_and_brings_its_page_back_on_a
 fn who_was_sent_away_on_one_hub_stays_away_on_all_also_when_redis_was_emptied_and_the_hub_started_again() {
     let mut cluster = Cluster::start(2);
     let edge = cluster.edge();
+    let kick = |hub: &Hub| {
+        eventually("the hub hears of the session", || request(hub, "GET", "/sessions/tiaz").0.contains(" 200 "));
+        let (status, body) = request(hub, "DELETE", "/sessions/tiaz");
+        assert!(status.contains(" 204 "), "{status} {body}");
+    };
     let mut stream = open(&edge, "tiaz");
-    let (status, body) = request(&cluster.hubs[0], "DELETE", "/sessions/tiaz");
-    assert!(status.contains(" 204 "), "{status} {body}");
+    kick(&cluster.hubs[0]);
     assert_eq!(event(&mut stream).1["reason"], "kicked");
     for hub in cluster.hubs.iter().chain([&edge]) {
         let back = resume(hub, "tiaz", &stream.id);
         assert!(back.status.contains(" 204 "), "{}", back.status);
     }
     let mut stream = open(&cluster.hubs[0], "tiaz");
-    assert!(request(&cluster.hubs[1], "DELETE", "/sessions/tiaz").0.contains(" 204 "));
+    kick(&cluster.hubs[1]);
     assert_eq!(event(&mut stream).1["reason"], "kicked");
     // A hub with the database keeps it there, too.
     let database = rusqlite::Connection::open(cluster.directory.path().join("alarms.db")).unwrap();
