@@ -111,6 +111,9 @@ pub enum ArchiveMessage {
     Free(Lane, Connection),
     /// Remember that claims have been made up to this time (since 1970).
     NoteClock(Duration),
+    /// The database cannot be read: open it anew when it is needed next. A file that was taken away is gone only when
+    /// nobody has it open.
+    LetGo,
     /// Write what was revoked meanwhile.
     WriteRevoked,
     /// Delete what is older than it need be.
@@ -150,6 +153,8 @@ pub struct ArchiveState {
     /// Some were written a moment ago: others wait for the next time.
     revoked_lately: bool,
     prune: bool,
+    /// Lanes whose connection is on its way and not to be used again.
+    let_go_of: Vec<Lane>,
 }
 
 impl ArchiveState {
@@ -308,11 +313,24 @@ impl ArchiveState {
         });
     }
 
+    fn let_go(&mut self) {
+        for (lane, connection) in [(Lane::Read, &mut self.reader), (Lane::Write, &mut self.writer)] {
+            match connection {
+                Some(connection) => *connection = (self.open)(),
+                None => self.let_go_of.push(lane),
+            }
+        }
+    }
+
     fn free(&mut self, lane: Lane, connection: Connection) {
-        let connection = connection.0.unwrap_or_else(|| {
+        let mut connection = connection.0.unwrap_or_else(|| {
             error!(?lane, "a job of the archive panicked; its connection is opened again");
             (self.open)()
         });
+        if self.let_go_of.contains(&lane) {
+            self.let_go_of.retain(|other| *other != lane);
+            connection = (self.open)();
+        }
         match lane {
             Lane::Read => {
                 self.reader = Some(connection);
@@ -371,6 +389,7 @@ impl Actor for ArchiveActor {
             revoked: HashMap::new(),
             revoked_lately: false,
             prune: false,
+            let_go_of: Vec::new(),
         })
     }
 
@@ -393,6 +412,7 @@ impl Actor for ArchiveActor {
                 state.go_on_writing();
             }
             ArchiveMessage::WriteRevoked => state.write_revoked(),
+            ArchiveMessage::LetGo => state.let_go(),
             ArchiveMessage::Prune => {
                 state.prune = true;
                 state.go_on_writing();

@@ -93,6 +93,10 @@ impl HubState {
             }
         };
         let user = opening.user.clone();
+        if let Some(rest) = self.roster.rests(&user, self.origin.elapsed()) {
+            let _ = reply.send(Answer::Busy(rest)); // whoever asked may have given up
+            return;
+        }
         if !self.roster.has(&user) {
             let tenure = self.roster.remembered(&user);
             match self.spawn(user.clone(), tenure).await {
@@ -291,6 +295,9 @@ impl Actor for HubActor {
             HubMessage::Source { down_since } => {
                 if state.status.down_since != down_since {
                     state.status.down_since = down_since;
+                    if down_since.is_some() {
+                        let _ = state.archive.cast(ArchiveMessage::LetGo); // one that failed has let go
+                    }
                     state.tell_status();
                 }
             }
@@ -362,6 +369,7 @@ impl Actor for HubActor {
                 let user = state.roster.user(actor.get_id()).unwrap_or_default();
                 error!(user.id = user, %cause, "a session failed; its client comes back by itself");
                 state.tally.end(Ending::Failed);
+                state.roster.note_failure(actor.get_id(), state.origin.elapsed());
                 state.ended(actor.get_id());
             }
             SupervisionEvent::ActorTerminated(actor, ..) => state.ended(actor.get_id()),

@@ -207,6 +207,7 @@ impl Store {
                 self.put_aside(&known)?;
                 self.connect(Some(now))
             }
+            Fate::Suspect if known.have_lost(&now) => Err(self.let_go(now)),
             _ => self.connect(Some(now)),
         }
     }
@@ -232,10 +233,8 @@ impl Store {
 
     /// What lies beside the new file belongs to the one that is still open: it gets there, and then out of the way.
     fn put_aside(&mut self, known: &Files) -> Result<(), Failure> {
-        if let Some(opened) = &self.open {
-            // At best it is complete now, wherever it was moved; at worst the -wal is there for whoever needs it.
-            let _ = opened.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        }
+        // At best it is complete now, wherever it was moved; at worst the -wal is there for whoever needs it.
+        self.checkpoint();
         let path = self.paths.main.display();
         let kept = self.paths.put_aside(known).map_err(|cause| Failure {
             fault: Fault::Other,
@@ -243,6 +242,30 @@ impl Store {
         })?;
         warn!(?kept, "the database was replaced; the -wal beside it belongs to the one before and was put aside");
         Ok(())
+    }
+
+    /// The `-wal` or `-shm` was taken away from under this connection. What they held is known to whoever has them open,
+    /// and gets into the file if nobody has begun anew; then they are let go of, so that a new connection finds new ones.
+    fn let_go(&mut self, now: Files) -> Failure {
+        if now.lack_the_wal() {
+            self.checkpoint();
+        }
+        if let Some(Opened { connection, .. }) = self.open.take() {
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true); // as in `connect`
+        }
+        (self.files, self.suspect) = (Some(now), true);
+        let cause = format!(
+            "the -wal or -shm of {} was taken away while the database was in use; it is opened anew",
+            self.paths.main.display()
+        );
+        Failure { fault: Fault::Other, cause }
+    }
+
+    /// Writes what the `-wal` of the open database holds into its file, as far as that can be done.
+    fn checkpoint(&self) {
+        if let Some(opened) = &self.open {
+            let _ = opened.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())); // as far as it goes
+        }
     }
 
     /// Opens the file anew. What was open before stays until then, so that no other file gets its inode.
@@ -260,6 +283,10 @@ impl Store {
         let files = self.paths.look()?;
         if now.is_some_and(|now| !files.is_some_and(|files| files.is_same_as(&now))) {
             let cause = format!("{} is being replaced", self.paths.main.display());
+            return Err(Failure { fault: Fault::Other, cause });
+        }
+        if files.is_some_and(|files| files.are_torn()) {
+            let cause = format!("the -shm of {} was taken away, and is still in use", self.paths.main.display());
             return Err(Failure { fault: Fault::Other, cause });
         }
         (self.open, self.files, self.suspect, self.reopened) = (Some(opened), files, false, true);

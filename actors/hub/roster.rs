@@ -19,12 +19,22 @@ const PASS_AFTER: u64 = 4_096;
 /// come back once.
 const ABSENT_MAX: usize = 1_000_000;
 
+/// Failures of one user's session in a row after which its client is asked to come back later and later.
+const FAILURES: u32 = 3;
+
+/// What fails again within this time fails in a row.
+const IN_A_ROW: Duration = Duration::from_secs(120);
+
+/// The longest that such a client is sent away.
+const REST_MAX: Duration = Duration::from_secs(60);
+
 /// All sessions, and what is remembered of absent users.
 #[derive(Default)]
 pub struct Roster {
     sessions: HashMap<Arc<str>, Slot>,
     users: HashMap<ActorId, Arc<str>>,
     absent: HashMap<Arc<str>, Tenure>,
+    failing: HashMap<Arc<str>, Failing>,
     /// Everybody was told that the log is so far, at least.
     passed: u64,
 }
@@ -36,6 +46,14 @@ struct Slot {
     told: u64,
     /// As the session told last.
     tenure: Tenure,
+}
+
+/// A user whose session failed lately.
+struct Failing {
+    in_a_row: u32,
+    last: Duration,
+    /// Not to be started again before.
+    rests_until: Duration,
 }
 
 impl Roster {
@@ -95,6 +113,25 @@ impl Roster {
         Some(user)
     }
 
+    /// Takes note that a user's session failed. What fails at one alarm fails there again as soon as its client is back:
+    /// that must not go round as fast as clients come.
+    pub fn note_failure(&mut self, id: ActorId, now: Duration) {
+        let Some(user) = self.users.get(&id) else { return };
+        let failing =
+            self.failing.entry(user.clone()).or_insert(Failing { in_a_row: 0, last: now, rests_until: Duration::ZERO });
+        failing.in_a_row = if now.saturating_sub(failing.last) < IN_A_ROW { failing.in_a_row + 1 } else { 1 };
+        failing.last = now;
+        if let Some(doublings) = failing.in_a_row.checked_sub(FAILURES) {
+            let longest = REST_MAX.min(Duration::from_secs(4) * (1 << doublings.min(6)));
+            failing.rests_until = now + crate::spread(longest / 2, longest);
+        }
+    }
+
+    /// How long a user's session, which failed again and again, is to rest.
+    pub fn rests(&self, user: &str, now: Duration) -> Option<Duration> {
+        self.failing.get(user)?.rests_until.checked_sub(now).filter(|rest| !rest.is_zero())
+    }
+
     /// Takes note of what a session tells of its tenure; the claim up to which it revoked, if that is news.
     pub fn tenure(&mut self, user: &str, tenure: Tenure) -> Option<Claim> {
         let slot = self.sessions.get_mut(user)?;
@@ -120,6 +157,7 @@ impl Roster {
     pub fn forget(&mut self, now: Duration) {
         self.absent.retain(|_, tenure| !tenure.is_forgettable(now));
         self.absent.shrink_to(self.absent.len() * 2);
+        self.failing.retain(|_, failing| now.saturating_sub(failing.last) < IN_A_ROW);
     }
 
     /// Tells one user's session, if there is one; whether there is.

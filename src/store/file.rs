@@ -64,6 +64,23 @@ impl Files {
         }
     }
 
+    /// Whether the `-wal` or the `-shm` beside the same file was taken away.
+    pub(super) fn have_lost(&self, now: &Self) -> bool {
+        let lost = |index: usize| self.beside[index].is_some() && now.beside[index].is_none();
+        self.is_same_as(now) && self.size <= now.size && (lost(0) || lost(1))
+    }
+
+    /// Whether there is no `-wal`.
+    pub(super) fn lack_the_wal(&self) -> bool {
+        self.beside[0].is_none()
+    }
+
+    /// Whether there is a `-wal` without a `-shm`. Just opened that means: another connection of this process still has
+    /// the `-shm` that was taken away, and all of a process share one.
+    pub(super) fn are_torn(&self) -> bool {
+        self.beside[0].is_some() && self.beside[1].is_none()
+    }
+
     /// Whether the main file holds nothing at all.
     pub(super) fn is_empty(&self) -> bool {
         self.size == 0
@@ -154,6 +171,14 @@ mod tests {
             assert_eq!(OPEN.fate(&now), fate, "{now:?}");
         }
         assert_eq!(Files { beside: none, ..OPEN }.fate(&OPEN), Fate::Same, "another program turned WAL on");
+        for (now, lost, torn) in [
+            (Files { beside: none, ..OPEN }, true, false),
+            (Files { beside: [OPEN.beside[0], None], ..OPEN }, true, true),
+            (Files { main: (1, 9), beside: none, ..OPEN }, false, false),
+            (OPEN, false, false),
+        ] {
+            assert_eq!((OPEN.have_lost(&now), now.are_torn()), (lost, torn), "{now:?}");
+        }
     }
 
     #[test]

@@ -66,6 +66,20 @@ impl Told {
         }
     }
 
+    /// Reads so many events about alarms, or until this one came; whether it came.
+    fn read_some(&mut self, stream: &mut Stream, count: usize, last: &str) -> bool {
+        for _ in 0..count {
+            let (event, data) = stream.event();
+            if ["alarm", "updated"].contains(&&*event) {
+                self.note(event, &data);
+            }
+            if data["id"] == last {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The verdict: what is missing, what was not committed, what came twice, and whether the order is that of commits.
     pub fn check(&self, committed: &[(String, Vec<String>)], lang: Option<&str>) {
         let order: Vec<&String> = committed.iter().map(|(id, _)| id).collect();
@@ -143,6 +157,43 @@ fn whatever_several_programs_commit_every_reader_gets_once_and_in_order() {
     assert_eq!(committed.len(), 101);
     for (told, lang) in told {
         told.check(&committed, lang);
+    }
+}
+
+#[test]
+fn a_hub_that_is_killed_in_mid_burst_again_and_again_loses_nothing_and_repeats_no_alarm() {
+    let directory = TempDir::new().unwrap();
+    let mut hub = Hub::start(directory.path(), &["--settle", "0ms"]);
+    // The last one comes back in another language each time.
+    let langs = [["ko"; 3], ["ja"; 3], ["en-US", "ko", "ja"]];
+    let accept = |lang: &str| format!("Accept-Language: {lang}\r\n");
+    let mut readers: Vec<(Told, Stream)> =
+        langs.iter().map(|langs| (Told::default(), hub.connect(&langs.concat(), &accept(langs[0])))).collect();
+    thread::scope(|scope| {
+        let burst = scope.spawn(|| {
+            writers(directory.path(), &["a", "b"], 400, 0, 60.0);
+            write(directory.path(), "INSERT INTO alarm (id, lang, message) VALUES ('end', 'ko', 'x')");
+        });
+        for number in 1..=6 {
+            for (told, stream) in &mut readers {
+                assert!(!told.read_some(stream, 40, "end"), "it is killed before the end");
+            }
+            drop(hub); // kill -9
+            hub = Hub::start(directory.path(), &["--db", "alarms.db", "--settle", "0ms"]);
+            for (langs, (_, stream)) in langs.iter().zip(&mut readers) {
+                let resume = format!("{}Last-Event-ID: {}\r\n", accept(langs[number % 3]), stream.id);
+                *stream = hub.connect(&langs.concat(), &resume);
+            }
+        }
+        for (told, stream) in &mut readers {
+            assert!(told.read_some(stream, usize::MAX, "end"));
+        }
+        burst.join().unwrap();
+    });
+    let committed = committed(directory.path());
+    assert_eq!(committed.len(), 801);
+    for ((told, _), langs) in readers.iter().zip(langs) {
+        told.check(&committed, Some(langs[0]).filter(|lang| langs.iter().all(|other| other == lang)));
     }
 }
 

@@ -154,6 +154,39 @@ fn a_deleted_database_is_missed_and_never_made_anew_and_goes_on_once_it_is_back(
 }
 
 #[test]
+fn a_wal_that_is_deleted_under_everybody_takes_nothing_with_it_that_was_committed() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let hub = Hub::start(directory.path(), &[]);
+    let mut stream = reader(&hub, "tiaz");
+    // A writer that stays: what it commits is in the -wal alone.
+    let writer = rusqlite::Connection::open(path("alarms.db")).unwrap();
+    let sql = "INSERT INTO alarm (id, lang, message) VALUES (?1, 'ko', 'x')";
+    writer.busy_timeout(Duration::from_secs(20)).unwrap();
+    writer.execute(sql, ["1"]).unwrap();
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "1")]));
+    let position = stream.id.clone();
+    writer.execute(sql, ["2"]).unwrap();
+    assert_eq!(ids(&mut stream, 1), told(&[("alarm", "2")]));
+    fs::remove_file(path("alarms.db-wal")).unwrap();
+    fs::remove_file(path("alarms.db-shm")).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !path("alarms.db-wal").exists() {
+        assert!(std::time::Instant::now() < until, "the hub opens the database anew");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    insert(directory.path(), "3");
+    assert_eq!(wait_for(&mut stream, "alarm")["id"], "3", "the log goes on");
+    assert_eq!(database(&hub), (true, String::new()));
+    let mut late = hub.connect("late", &format!("Accept-Language: ko\r\nLast-Event-ID: {position}\r\n"));
+    assert_eq!(late.event().0, "hello");
+    assert_eq!(ids(&mut late, 2), told(&[("alarm", "2"), ("alarm", "3")]));
+    drop(writer);
+    insert(directory.path(), "4");
+    assert_eq!(wait_for(&mut stream, "alarm")["id"], "4");
+}
+
+#[test]
 fn a_damaged_database_is_told_and_goes_on_once_a_sound_one_is_there() {
     let change = |file: &Path| fs::OpenOptions::new().write(true).open(file).unwrap();
     type Damage = fn(&fs::File);

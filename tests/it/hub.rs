@@ -9,10 +9,11 @@ use actors::{
     ledger::Ledger,
     memory::{Bulletin, Shapes},
     probe::Probe,
+    tally::Ending,
     user_session::{Pulled, SessionMessage},
 };
 use ractor::{Actor, ActorRef};
-use tokio::time::Instant;
+use tokio::time::{Instant, advance};
 
 use crate::world::{Client, FEED, SETTINGS, ask, connect, opening};
 
@@ -140,6 +141,45 @@ async fn a_session_that_fails_costs_nobody_else_anything_and_its_user_goes_on_wh
     assert!(matches!(ask(&hub.hub, |reply| HubMessage::Connect(superseded, reply)).await, Answer::Refused));
     let newer = hub.open("tiaz", "ja").await;
     assert!(newer.feed.claim > again.feed.claim, "a claim is newer than those before the failure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_fails_again_and_again_is_started_at_growing_pauses_and_nobody_else_notices() {
+    // A wait that ends beyond the end of time makes a session fail that has to wait.
+    let mut hub = Hub::start(Settings { settle: Duration::MAX, ..SETTINGS }).await;
+    let mut other = hub.open("other", "ko").await;
+    assert_eq!(other.next().await.unwrap(), "hello");
+    hub.ledger.put("0", "ja", "x", None);
+    hub.read().await;
+    assert_eq!(other.next().await.unwrap(), "alarm 0-ja-x");
+    let connect = |hub: &Hub| {
+        let hub = hub.hub.clone();
+        async move { ask(&hub, |reply| HubMessage::Connect(opening("tiaz", "ja"), reply)).await }
+    };
+    let mut rests = Vec::new();
+    for number in 1..=8 {
+        let answer = match connect(&hub).await {
+            Answer::Busy(rest) => {
+                rests.push(rest);
+                advance(rest).await;
+                connect(&hub).await
+            }
+            answer => answer,
+        };
+        assert!(matches!(answer, Answer::Open(_)), "{number}: {answer:?}");
+        hub.ledger.put(&number.to_string(), "ko", "x", None);
+        hub.read().await; // answered, though a session ended with it
+        assert_eq!(other.next().await.unwrap(), format!("alarm {number}-ko-x"));
+        while !ask(&hub.hub, HubMessage::Sessions).await.iter().all(|session| &*session.user == "other") {}
+        drop(answer);
+    }
+    let longest = [4, 8, 16, 32, 60].map(Duration::from_secs);
+    assert_eq!(rests.len(), longest.len(), "{rests:?}");
+    assert!(rests.iter().zip(longest).all(|(rest, longest)| *rest > longest / 3 && *rest <= longest), "{rests:?}");
+    advance(Duration::from_secs(180)).await;
+    assert!(matches!(connect(&hub).await, Answer::Open(_)), "it went well since");
+    let counts = ask(&hub.hub, |reply| HubMessage::Counts { handled: 0, reply }).await;
+    assert_eq!(counts.tally.ended.get(&Ending::Failed), Some(&8));
 }
 
 #[tokio::test(start_paused = true)]
