@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod health;
 pub mod http;

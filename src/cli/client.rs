@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::CONTENT
 use serde_json::Value;
 
 use super::{Failure, with_causes};
+use crate::client;
 
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -54,13 +55,15 @@ impl Client {
             Some(url) => url,
             None => address("http://127.0.0.1:5000").map_err(Failure::Usage)?,
         };
-        let builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .user_agent(concat!("alarm-hub/", env!("CARGO_PKG_VERSION")));
         // A company's proxy is never the way to this machine itself.
         let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let here = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        let http = if here { builder.no_proxy() } else { builder }.build().map_err(|cause| no_answer(&cause))?;
+        let builder = || {
+            let agent = concat!("alarm-hub/", env!("CARGO_PKG_VERSION"));
+            let builder = reqwest::Client::builder().connect_timeout(CONNECT).user_agent(agent);
+            if here { builder.no_proxy() } else { builder }
+        };
+        let http = client::build(builder).map_err(|cause| no_answer(&cause))?;
         Ok(Self { base, token_file: hub.token_file, http })
     }
 

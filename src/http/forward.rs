@@ -16,6 +16,7 @@ use super::{
     Api, Request,
     problem::{self, Problem},
 };
+use crate::client;
 
 /// How long the other hub may take to accept the connection, and to answer.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -35,9 +36,8 @@ const OWN: [HeaderName; 7] = [
 /// Who asks other hubs.
 pub fn client() -> Client {
     let builder =
-        Client::builder().connect_timeout(CONNECT).timeout(ANSWER).redirect(redirect::Policy::none()).no_proxy();
-    // What could fail, the certificates of the system, is left to the requests.
-    builder.build().unwrap_or_default()
+        || Client::builder().connect_timeout(CONNECT).timeout(ANSWER).redirect(redirect::Policy::none()).no_proxy();
+    client::build(builder).unwrap_or_default()
 }
 
 /// Asks a hub with a database and passes its answer on. One that cannot be reached was not asked, and the next one is.

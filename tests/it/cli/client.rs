@@ -287,3 +287,17 @@ fn the_commands_reach_a_hub_that_asks_for_tokens_below_a_base_path() {
     assert_eq!((kicked.code, kicked.out.trim()), (Some(0), "the connection of tiaz was ended"), "{}", kicked.said);
     assert_eq!(tail.ended(), (Some(0), String::new()), "it does not come back");
 }
+
+#[test]
+fn a_system_without_certificates_of_authorities_has_hubs_all_the_same() {
+    let directory = tempdir().unwrap();
+    let nothing = |command: &mut Command| {
+        command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", directory.path());
+    };
+    let hub = Told::new(&[answer("200 OK", "application/json", "[]")]);
+    let mut sessions = command(directory.path(), &["sessions", "--url", &hub.url]);
+    nothing(&mut sessions);
+    let done = done(&mut sessions);
+    assert_eq!(done.code, Some(0), "{}", done.said);
+    hub.asked();
+}
