@@ -35,7 +35,7 @@ fn free_port() -> String {
 }
 
 /// A Redis of its own.
-struct Redis {
+pub struct Redis {
     process: Child,
     port: u16,
     arguments: Vec<String>,
@@ -44,7 +44,7 @@ struct Redis {
 
 impl Redis {
     /// One that keeps nothing on the disk.
-    fn start() -> Self {
+    pub fn start() -> Self {
         let port = free_port();
         Self::with(port.parse().unwrap(), &["--port", &port, "--bind", "127.0.0.1"])
     }
@@ -99,7 +99,7 @@ impl Redis {
         assert!(sent.unwrap().success());
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
@@ -156,14 +156,14 @@ impl Cluster {
 
     /// A hub without a database.
     fn edge(&self) -> Hub {
-        self.edge_with(&[])
+        self.edge_with(&["--listen", "127.0.0.1:0"])
     }
 
     fn edge_with(&self, arguments: &[&str]) -> Hub {
         let directory = self.directory.path().join("edge");
         std::fs::create_dir_all(&directory).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_alarm-hub"));
-        command.args(["--listen", "127.0.0.1:0", "--redis", &self.redis.url(), "--settle", "0s"]).args(arguments);
+        command.args(["--redis", &self.redis.url(), "--settle", "0s"]).args(arguments);
         // As in a container with nothing but the binary: no authority's certificate is there.
         command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", &directory);
         let hub = Hub::run(command.current_dir(&directory).stderr(Stdio::null()));

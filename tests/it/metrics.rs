@@ -165,10 +165,13 @@ fn query(prometheus: &str, expression: &str) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
+#[cfg(feature = "redis")]
 #[test]
 fn every_query_of_the_dashboard_and_every_name_in_the_alerts_has_an_answer() {
     let directory = TempDir::new().unwrap();
-    let hub = Hub::start(directory.path(), &[]);
+    let redis = crate::cluster::Redis::start();
+    write(directory.path(), "CREATE TABLE alarm (id, lang, message, isn_dt, PRIMARY KEY (id, lang))");
+    let hub = Hub::start(directory.path(), &["--db", "alarms.db", "--redis", &redis.url()]);
     let (_prometheus, prometheus) = prometheus(directory.path(), &hub.address);
     let begun = Instant::now();
     while !query(&prometheus, "alarm_hub_connections").contains("=>") {
