@@ -46,7 +46,7 @@ pub struct Run {
     /// The core that the server runs on; the generator runs where it was started.
     #[arg(long, default_value_t = 0)]
     core: usize,
-    /// Where the chart goes.
+    /// Where the chart goes, if nothing was left out.
     #[arg(long, default_value = "docs/benchmarks.svg")]
     chart: PathBuf,
     /// Files in which all figures go between the lines `<!-- figures -->` and `<!-- end of figures -->`, and those to be
