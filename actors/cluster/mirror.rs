@@ -31,8 +31,8 @@ pub(super) struct Mirror {
 struct User {
     held: Held,
     queued: bool,
-    /// When its word was said last.
-    said: Option<Instant>,
+    /// When its word is due again; `None`: it was never said.
+    due: Option<Instant>,
 }
 
 impl Mirror {
@@ -57,7 +57,7 @@ impl Mirror {
         match self.users.get_mut(&user) {
             Some(before) => before.held.replace(held),
             None => {
-                self.users.insert(user.clone(), User { held, queued: false, said: None });
+                self.users.insert(user.clone(), User { held, queued: false, due: None });
             }
         }
         self.speak(user);
@@ -95,9 +95,10 @@ impl Mirror {
         users.into_iter().for_each(|user| self.speak(user));
     }
 
-    /// What was said last some time ago is to be said again.
+    /// What is due is to be said again.
     pub fn renew(&mut self) {
-        let due = |known: &User| known.said.is_none_or(|said| said.elapsed() >= spread(RENEW.mul_f32(0.8), RENEW));
+        let now = Instant::now();
+        let due = |known: &User| known.due.is_none_or(|due| due <= now);
         let due = self.users.iter().filter(|(_, known)| due(known)).map(|(user, _)| user.clone());
         due.collect::<Vec<_>>().into_iter().for_each(|user| self.speak(user));
     }
@@ -107,7 +108,7 @@ impl Mirror {
         while let Some(user) = self.words.pop_front() {
             let Some(known) = self.users.get_mut(&user) else { continue };
             self.number += 1;
-            (known.queued, known.said) = (false, Some(Instant::now()));
+            (known.queued, known.due) = (false, Some(Instant::now() + spread(RENEW.mul_f32(0.8), RENEW)));
             let origin = self.origin;
             let (step, bid) = known.held.ask(&self.name, self.number, |arrived| clock.shared(origin + arrived));
             return Some((user, step, bid));
