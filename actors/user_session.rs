@@ -280,11 +280,12 @@ impl SessionState {
     /// Ends the live connection with a `bye`.
     fn end(&mut self, reason: Reason, longest: Duration) {
         if let Some(live) = self.live.take() {
-            self.withdraw(&live);
+            let shared = live.shared.map(|_| live.conn);
             let retry = reason.reconnect().then(|| spread(Duration::from_secs(1), longest.max(Duration::from_secs(3))));
             self.tenure.end(self.now());
             let tally = self.dismiss(live, reason, retry);
             self.idle(tally);
+            self.withdraw(shared);
         }
     }
 
@@ -326,10 +327,11 @@ impl SessionState {
         }
     }
 
-    /// Tells the hub that a connection ended of which other hubs heard.
-    fn withdraw(&self, live: &Connection) {
-        if live.shared.is_some() {
-            let ended = HubMessage::Ended(self.arguments.user.clone(), live.conn);
+    /// Tells the hub that a connection ended, if other hubs heard of it. After what it leaves behind was told: of a
+    /// connection that is over nothing more is said to them.
+    fn withdraw(&self, shared: Option<Uuid>) {
+        if let Some(conn) = shared {
+            let ended = HubMessage::Ended(self.arguments.user.clone(), conn);
             let _ = self.arguments.hub.cast(ended); // without its parent a session is about to end
         }
     }
@@ -346,11 +348,11 @@ impl SessionState {
             && let Some(mut live) = self.live.take()
         {
             info!(target: "audit", { user.id = &*self.arguments.user, conn = %conn.simple() }, "connection gone");
-            let tally = count_end(&mut live, Ending::Gone);
-            self.withdraw(&live);
+            let (tally, shared) = (count_end(&mut live, Ending::Gone), live.shared.map(|_| conn));
             live.close();
             self.tenure.end(self.now());
             self.idle(tally);
+            self.withdraw(shared);
         }
     }
 

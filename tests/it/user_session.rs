@@ -9,7 +9,7 @@ use actors::{
     language::{Aliases, Languages},
     probe::Probe,
     sink::{Event, Feed, Reason},
-    user_session::{SessionArguments, SessionMessage, UserSessionActor},
+    user_session::{Elsewhere, SessionArguments, SessionMessage, UserSessionActor},
 };
 use proptest::prelude::*;
 use ractor::{Actor, ActorRef, concurrency::oneshot, rpc::CallResult};
@@ -48,9 +48,18 @@ fn opening() -> Opening {
 }
 
 async fn connect(session: &ActorRef<SessionMessage>, opening: Opening) -> Answer {
+    connect_beside(session, opening, None).await
+}
+
+/// The same, and what other hubs have to say to it.
+async fn connect_beside(
+    session: &ActorRef<SessionMessage>,
+    opening: Opening,
+    elsewhere: Option<Box<Elsewhere>>,
+) -> Answer {
     let opening = Box::new(opening);
     let status = Default::default();
-    let ask = |reply| SessionMessage::Connect { opening, clock: CLOCK, head: HEAD, status, elsewhere: None, reply };
+    let ask = |reply| SessionMessage::Connect { opening, clock: CLOCK, head: HEAD, status, elsewhere, reply };
     match session.call(ask, None).await {
         Ok(CallResult::Success(answer)) => answer,
         other => panic!("no answer: {other:?}"),
@@ -121,6 +130,32 @@ async fn a_session_whose_only_client_left_before_the_answer_offers_itself_to_be_
     };
     let told = tokio::time::timeout(Duration::from_secs(20), idle).await.expect("the hub is told");
     assert_eq!(told, (Arc::from("tiaz"), 1));
+}
+
+#[tokio::test]
+async fn other_hubs_hear_that_a_claim_is_revoked_before_they_hear_that_its_connection_is_over() {
+    let (session, mut hub) = session().await;
+    let elsewhere = Elsewhere { refused: false, newest: None };
+    let answer = connect_beside(&session, opening(), Some(Box::new(elsewhere))).await;
+    let Answer::Open(feed) = answer else { panic!("no stream: {answer:?}") };
+    let kick = |reply| SessionMessage::End {
+        reason: Reason::Kicked,
+        spread: Duration::ZERO,
+        receipt: None,
+        reply: Some(reply),
+    };
+    assert!(matches!(session.call(kick, None).await, Ok(CallResult::Success(true))));
+    let mut revoked = None;
+    loop {
+        match hub.next().await {
+            HubMessage::Tenure { tenure, .. } => revoked = tenure.revoked.map(|(claim, _)| claim),
+            HubMessage::Ended(_, conn) => {
+                assert_eq!((revoked, conn), (Some(feed.claim), feed.conn));
+                break;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What happens to a session.
