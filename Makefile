@@ -1,4 +1,4 @@
-.PHONY: drain deb package-test tarball tarball-test test setup flaky soak schemathesis deny
+.PHONY: million drain deb package-test tarball tarball-test test setup flaky soak schemathesis deny
 RUNS ?= 100
 MINUTES ?= 20
 
@@ -36,6 +36,10 @@ deny:
 soak:
 	cargo build --release
 	python3 tests/soak/soak.py target/release/alarm-hub --minutes $(MINUTES)
+
+# A million rows in one transaction: a reader gets them all, and the hub's memory does not grow with their number.
+million:
+	ROWS=1000000 cargo test --release --all-features --test it rows_at_once -- --nocapture
 
 -include bench/bench.mk
 

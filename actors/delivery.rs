@@ -25,8 +25,10 @@ use crate::{
     tally::Tally,
 };
 
-/// Pages that wait at most; what comes then is fetched later, by position.
+/// Pages that wait at most, and bytes of translations in them (one page may always wait): a reader that takes nothing
+/// keeps no more alive. What comes then is fetched later, by position.
 const PENDING_MAX: usize = 64;
+const PENDING_BYTES_MAX: usize = 512 << 10;
 
 /// Choices that are remembered at most: alarms differ little in the languages they have.
 const CHOICES_MAX: usize = 8;
@@ -125,7 +127,7 @@ impl Delivery {
         let end = self.end();
         let overlaps = batch.from < end && self.round.is_none_or(|round| round == batch.round);
         let follows = batch.feed == self.at.feed && (batch.from == end || overlaps) && end < batch.to;
-        if follows && self.pending.len() < PENDING_MAX {
+        if follows && !self.is_full() {
             self.round = Some(batch.round);
             let end = batch.to;
             let own = self.came.and_then(|came| bulletin.for_reader(came));
@@ -134,6 +136,12 @@ impl Delivery {
             return true;
         }
         false
+    }
+
+    /// Whether no more pages may wait.
+    fn is_full(&self) -> bool {
+        let bytes = self.pending.iter().map(|waiting| waiting.bulletin.bytes()).sum::<usize>();
+        self.pending.len() >= PENDING_MAX || bytes >= PENDING_BYTES_MAX
     }
 
     /// Takes note that nothing for this reader lies between these two positions.
@@ -155,7 +163,7 @@ impl Delivery {
         let changes = waited.iter().flat_map(|bulletin| &bulletin.batch.changes);
         let latest: Option<HashMap<&str, &Change>> =
             (!waited.is_empty()).then(|| changes.map(|change| (&*change.id, change)).collect());
-        let few = self.pending.len() < PENDING_MAX;
+        let few = !self.is_full();
         while let Some(Waiting { bulletin, live, end }) = self.pending.front() {
             let (bulletin, may_wait, end) = (bulletin.clone(), *live && few, *end);
             if bulletin.batch.gap && self.at.seq <= bulletin.batch.from {

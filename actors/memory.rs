@@ -96,6 +96,11 @@ impl Bulletin {
         self.batch.gap || !self.others.is_empty()
     }
 
+    /// The bytes of all translations in it, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The users that it names.
     pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
         self.named.keys()

@@ -47,8 +47,8 @@ const PATIENCE_OF_CHORES: Duration = Duration::from_millis(20);
 /// How long the pause between two chores is at least.
 const CHORES_REST: Duration = Duration::from_millis(20);
 
-/// Entries of the log in a page, at most.
-const PAGE: usize = 2_000;
+/// Entries of the log in a page, at most: what a reader that takes nothing keeps alive.
+const PAGE: usize = 1_000;
 
 /// How long opening may take care of [`chores`], so that a small table is ready at once.
 const CHORES_AT_ONCE: Duration = Duration::from_millis(100);

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Bytes of text in a page, at most; but one alarm at least.
-const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 512 << 10;
 
 /// Reads rows and entries of one alarm after another.
 struct Alarms<'c> {
