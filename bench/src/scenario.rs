@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::Write,
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
@@ -77,6 +79,7 @@ const SCENARIOS: &[(&str, &[Kind], Scenario)] = &[
     ("8,000 connections with heartbeats", HUB, |about| about.heartbeats()),
     (report::FEW_ROWS, HUB, |about| about.table(1_000)),
     (report::MANY_ROWS, HUB, |about| about.table(if about.run.quick { 100_000 } else { 1_000_000 })),
+    ("200 readers beside 200 that read nothing", HUB, |about| about.stuck()),
     ("instructions", HUB, |about| about.instructions()),
 ];
 
@@ -331,6 +334,44 @@ impl About<'_> {
         let quiet = quantile(&mut quiet, 0.5);
         self.tell("the same once it is quiet", "ms", quiet);
         self.tell("longest delay of a live alarm", "ms", (in_storm - quiet).max(0.0));
+        Ok(())
+    }
+
+    /// What readers that take nothing cost the others: bursts to these alone, then as many beside the stuck ones.
+    fn stuck(&mut self) -> Outcome<()> {
+        let (readers, alarms, rounds) = (200, 50, self.rounds(200));
+        let (mut server, mut load) = self.start(&[])?;
+        server.open(&mut load, 0..readers, "")?;
+        let bursts = |server: &mut Server, load: &mut Load| -> Outcome<f64> {
+            let mut took = Vec::new();
+            for _ in 0..rounds {
+                let all = load.blocks + readers as u64 * alarms;
+                let begun = Instant::now();
+                server.publish(load, alarms, None, Way::Insert)?;
+                load.until("the burst at everybody", |load| load.blocks >= all)?;
+                took.push(begun.elapsed().as_secs_f64() * 1e3);
+                load.rest(Duration::from_millis(5))?;
+            }
+            Ok(quantile(&mut took, 0.99))
+        };
+        bursts(&mut server, &mut load)?; // whatever is made once is there
+        let alone = bursts(&mut server, &mut load)?;
+        let before = server.memory();
+        let mut stuck = Vec::new();
+        for user in readers..2 * readers {
+            let mut socket = TcpStream::connect(server.address)?;
+            socket2::SockRef::from(&socket).set_recv_buffer_size(4_096)?;
+            socket.write_all(server.request(user, 0, "").as_bytes())?;
+            stuck.push(socket);
+        }
+        load.rest(Duration::from_millis(500))?;
+        let beside = bursts(&mut server, &mut load)?;
+        let each = (server.memory() as f64 - before as f64) / 1e3 / readers as f64;
+        drop(stuck);
+        self.tell("p99 of a burst of 50, alone", "ms", alone);
+        self.tell("p99 of a burst of 50, beside them", "ms", beside);
+        self.tell("p99 beside them to alone", "×", beside / alone);
+        self.tell("memory each of them takes", "kB", each);
         Ok(())
     }
 
