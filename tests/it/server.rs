@@ -172,7 +172,7 @@ fn a_full_hub_says_so_is_healthy_all_the_same_and_takes_in_the_next_once_one_has
     let [mut left, right] = streams;
     assert_eq!(left.event().0, "alarm", "whoever was refused displaced nobody");
     drop(right);
-    until("there is room again", || hub.connect("c", "").event().0 == "hello");
+    until("there is room again", || hub.connect("c", "Accept: text/event-stream\r\n").event().0 == "hello");
 }
 
 #[test]
@@ -185,7 +185,8 @@ fn more_clients_than_descriptors_wait_or_are_sent_away_and_the_hub_lives_on() {
     );
     let idle: Vec<TcpStream> = (0..200).map(|_| hub.socket()).collect();
     drop(idle);
-    let there_is_room = || until("there is room", || hub.connect("z", "").event().0 == "hello");
+    let there_is_room =
+        || until("there is room", || hub.connect("z", "Accept: text/event-stream\r\n").event().0 == "hello");
     there_is_room();
     let mut streams: Vec<Stream> = Vec::new();
     while streams.last().is_none_or(|stream| stream.status.contains("hello")) {
@@ -231,7 +232,7 @@ fn an_address_has_so_many_connections_and_requests_and_no_more() {
     let refused = hub.exchange(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes());
     assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("retry-after: "), "{refused}");
     drop(streams);
-    until("there is room again", || hub.connect("c", "").event().0 == "hello");
+    until("there is room again", || hub.connect("c", "Accept: text/event-stream\r\n").event().0 == "hello");
     drop(hub);
 
     let hub = start(&["--rate", "5"]);
