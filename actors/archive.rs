@@ -111,9 +111,9 @@ pub enum ArchiveMessage {
     Free(Lane, Connection),
     /// Remember that claims have been made up to this time (since 1970).
     NoteClock(Duration),
-    /// The database cannot be read: open it anew when it is needed next. A file that was taken away is gone only when
-    /// nobody has it open.
-    LetGo,
+    /// The database cannot be read: look whether its files are still there. One that was taken away is gone only when no
+    /// connection has it open.
+    LookAfter,
     /// Write what was revoked meanwhile.
     WriteRevoked,
     /// Delete what is older than it need be.
@@ -153,8 +153,8 @@ pub struct ArchiveState {
     /// Some were written a moment ago: others wait for the next time.
     revoked_lately: bool,
     prune: bool,
-    /// Lanes whose connection is on its way and not to be used again.
-    let_go_of: Vec<Lane>,
+    /// Lanes that are to look after their files as soon as they are free.
+    to_look_after: Vec<Lane>,
 }
 
 impl ArchiveState {
@@ -313,23 +313,28 @@ impl ArchiveState {
         });
     }
 
-    fn let_go(&mut self) {
-        for (lane, connection) in [(Lane::Read, &mut self.reader), (Lane::Write, &mut self.writer)] {
-            match connection {
-                Some(connection) => *connection = (self.open)(),
-                None => self.let_go_of.push(lane),
-            }
+    /// Lets a lane look whether its files are still there, now or when it is free.
+    fn look_after(&mut self, lane: Lane) {
+        let connection = match lane {
+            Lane::Read => self.reader.take(),
+            Lane::Write => self.writer.take(),
+        };
+        match connection {
+            // Whatever is wrong is told when something is asked for.
+            Some(connection) => self.run(lane, connection, Box::new(|archive| drop(archive.missing_triggers()))),
+            None if self.to_look_after.contains(&lane) => {}
+            None => self.to_look_after.push(lane),
         }
     }
 
     fn free(&mut self, lane: Lane, connection: Connection) {
-        let mut connection = connection.0.unwrap_or_else(|| {
+        let connection = connection.0.unwrap_or_else(|| {
             error!(?lane, "a job of the archive panicked; its connection is opened again");
             (self.open)()
         });
-        if self.let_go_of.contains(&lane) {
-            self.let_go_of.retain(|other| *other != lane);
-            connection = (self.open)();
+        if let Some(index) = self.to_look_after.iter().position(|other| *other == lane) {
+            self.to_look_after.swap_remove(index);
+            return self.run(lane, connection, Box::new(|archive| drop(archive.missing_triggers())));
         }
         match lane {
             Lane::Read => {
@@ -389,7 +394,7 @@ impl Actor for ArchiveActor {
             revoked: HashMap::new(),
             revoked_lately: false,
             prune: false,
-            let_go_of: Vec::new(),
+            to_look_after: Vec::new(),
         })
     }
 
@@ -412,7 +417,10 @@ impl Actor for ArchiveActor {
                 state.go_on_writing();
             }
             ArchiveMessage::WriteRevoked => state.write_revoked(),
-            ArchiveMessage::LetGo => state.let_go(),
+            ArchiveMessage::LookAfter => {
+                state.look_after(Lane::Read);
+                state.look_after(Lane::Write);
+            }
             ArchiveMessage::Prune => {
                 state.prune = true;
                 state.go_on_writing();

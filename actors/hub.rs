@@ -296,7 +296,7 @@ impl Actor for HubActor {
                 if state.status.down_since != down_since {
                     state.status.down_since = down_since;
                     if down_since.is_some() {
-                        let _ = state.archive.cast(ArchiveMessage::LetGo); // one that failed has let go
+                        let _ = state.archive.cast(ArchiveMessage::LookAfter); // one that failed has none open
                     }
                     state.tell_status();
                 }
