@@ -23,9 +23,18 @@ impl Drop for Over<'_> {
     }
 }
 
+/// Where a page is.
+#[derive(Default)]
+struct Reached {
+    /// It was let in for the first time: what is committed from now on is for it.
+    hello: AtomicBool,
+    /// It was told the last alarm.
+    end: AtomicBool,
+}
+
 /// A page of one user, until all is over. It moves from hub to hub: now as a deliberate opening while the connection
 /// before is still there, now as a browser that lost it; and goes on wherever it is let.
-fn page(user: usize, hubs: &[String], over: &AtomicBool, ended: &AtomicBool) -> Told {
+fn page(user: usize, hubs: &[String], over: &AtomicBool, reached: &Reached) -> Told {
     let (mut told, mut id, mut deliberate, mut before) = (Told::default(), String::new(), true, None);
     for turn in user.. {
         if over.load(Ordering::Relaxed) {
@@ -51,7 +60,7 @@ fn page(user: usize, hubs: &[String], over: &AtomicBool, ended: &AtomicBool) -> 
         deliberate = !stream.status.contains(" 200 ");
         let mut events = 0;
         while !deliberate
-            && (events < STAY || ended.load(Ordering::Relaxed))
+            && (events < STAY || reached.end.load(Ordering::Relaxed))
             && let Ok((event, data)) = stream.try_event()
         {
             id.clone_from(&stream.id);
@@ -59,11 +68,12 @@ fn page(user: usize, hubs: &[String], over: &AtomicBool, ended: &AtomicBool) -> 
             match event.as_str() {
                 "alarm" | "updated" => told.note(event, &data),
                 "gap" | "reset" | "cleared" => panic!("u{user} at {hub}: {event} {data}"),
+                "hello" => reached.hello.store(true, Ordering::Relaxed),
                 "bye" if data["reason"] == "superseded" => deliberate = true,
                 _ => {}
             }
             if data["id"] == "end" {
-                ended.store(true, Ordering::Relaxed);
+                reached.end.store(true, Ordering::Relaxed);
             }
         }
         deliberate |= turn % 2 == 0;
@@ -97,17 +107,18 @@ fn nothing_is_lost_nothing_comes_twice_and_one_connection_lives_whatever_is_kill
         let hub = start(&cluster, number);
         cluster.hubs.push(hub);
     }
-    let (over, ended) = (AtomicBool::new(false), [(); USERS].map(|()| AtomicBool::new(false)));
+    let (over, reached) = (AtomicBool::new(false), [(); USERS].map(|()| Reached::default()));
     let told: Vec<Told> = thread::scope(|scope| {
         let guard = Over(&over);
-        let pages: Vec<_> = ended
+        let pages: Vec<_> = reached
             .iter()
             .enumerate()
-            .map(|(user, ended)| {
+            .map(|(user, reached)| {
                 let (addresses, over) = (&addresses, &over);
-                scope.spawn(move || page(user, addresses, over, ended))
+                scope.spawn(move || page(user, addresses, over, reached))
             })
             .collect();
+        eventually("all pages are there", || reached.iter().all(|reached| reached.hello.load(Ordering::Relaxed)));
         let directory = cluster.directory.path().to_owned();
         let writing = scope.spawn(move || writers(&directory, &["a", "b", "c", "d"], 40, 400, 60.0));
         let pause = || thread::sleep(Duration::from_millis(700));
@@ -142,7 +153,7 @@ fn nothing_is_lost_nothing_comes_twice_and_one_connection_lives_whatever_is_kill
         stop(cluster.hubs[0].process.id(), Duration::from_millis(2_500));
         writing.join().unwrap();
         cluster.write("INSERT INTO alarm (id, lang, message) VALUES ('end', 'ko', 'x')");
-        eventually("all pages have all", || ended.iter().all(|ended| ended.load(Ordering::Relaxed)));
+        eventually("all pages have all", || reached.iter().all(|reached| reached.end.load(Ordering::Relaxed)));
         cluster.hubs.iter().for_each(is_well);
         let users: Vec<String> = (0..USERS).map(|user| format!("u{user}")).collect();
         for hub in &addresses {
