@@ -278,8 +278,8 @@ fn log(directory: &Path, drive: impl FnOnce(&Hub)) -> String {
     let arguments = ["--auth", "jwt", "--jwt-key-file", "key", "--log", "trace", "--log-format", "json"];
     let mut hub = Hub::spawn(directory, &arguments, Stdio::from(log));
     drive(&hub);
-    let _ = hub.process.kill(); // it cannot have ended: a test is using it
-    let _ = hub.process.wait(); // as above
+    hub.signal("TERM"); // killed, it might not have written the last lines
+    hub.process.wait().unwrap();
     fs::read_to_string(path).unwrap()
 }
 
