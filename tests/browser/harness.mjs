@@ -9,6 +9,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import puppeteer from "puppeteer-core";
 
@@ -18,7 +19,7 @@ export const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
 /** A host that is not this machine, as far as a browser can see. */
 export const ANOTHER_HOST = "alarms.example";
 
-export const ROOT = path.resolve(import.meta.dirname, "../..");
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const target = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target");
 const BINARY =
   process.env.ALARM_HUB_BIN ??

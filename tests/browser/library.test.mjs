@@ -6,12 +6,13 @@ import { cp, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { ROOT } from "./harness.mjs";
 
 const run = promisify(execFile);
-const here = import.meta.dirname;
+const here = fileURLToPath(new URL(".", import.meta.url));
 const dashboard = path.join(ROOT, "dashboard");
 const read = (...names) => readFile(path.join(...names));
 
