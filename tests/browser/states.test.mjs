@@ -110,6 +110,11 @@ for (const [name, schemes] of BROWSERS.flatMap((name) => LOOKS[name].map((scheme
       await server.run("kick", "tiaz", "--url", server.url);
       await state(page, "stopped");
       await isFlawless(page, "stopped");
+      path.mode = "stall";
+      await page.$eval(".alarm-connect", (button) => button.click());
+      await state(page, "connecting");
+      await isFlawless(page, "connecting");
+      path.mode = "pass";
       const form = await open(browser, `${server.url}/`);
       await isFlawless(form, "without a user");
       const nobody = await open(browser, `${server.url}/?user=nobody-else&lang=ko`);
@@ -123,6 +128,7 @@ for (const [name, schemes] of BROWSERS.flatMap((name) => LOOKS[name].map((scheme
       const page = await open(browser, `${server.url}/?lang=en-US`);
       assert.equal(await text(page, "#sign-in"), "You are not signed in.");
       assert.equal(await page.$eval("#who", (form) => form.hidden), true);
+      await isFlawless(page, "signed out");
       const signIn = (value) => page.evaluate((value) => (document.cookie = `alarm_hub_token=${value}; path=/`), value);
       await signIn(await token("--user", "\"><b>ann", "--ttl", "12s"));
       await server.send({ "en-US": "for ann" }, { user: "\"><b>ann" });
