@@ -28,7 +28,7 @@ fn the_readme_opens_with_two_commands_that_exist() {
     let setup = blocks(&readme, "sh").swap_remove(0);
     let commands: Vec<&str> = setup.lines().filter_map(|line| line.split('#').next()).map(str::trim).collect();
     assert_eq!(commands, ["cargo run --release", "make test"]);
-    assert!(readme.find("new EventSource(").unwrap() < readme.find("sqlite3 alarms.db").unwrap());
+    assert!(readme.find("new EventSource(").unwrap() < readme.find("sqlite3 -cmd").unwrap());
     for (path, page) in pages() {
         for block in blocks(&page, "sh") {
             for target in block.lines().filter_map(|line| line.trim().strip_prefix("make ")) {
@@ -44,8 +44,6 @@ fn the_readme_opens_with_two_commands_that_exist() {
 /// Runs a block beside a hub, with the commands of this build; the block believes that the hub has its usual address.
 fn run(hub: &Hub, directory: &Path, program: &str, option: &str, block: &str) {
     let binaries = PathBuf::from(env!("CARGO_BIN_EXE_alarm-hub")).parent().unwrap().to_owned();
-    // By itself sqlite3 does not wait at all for another program that writes.
-    fs::write(directory.join(".sqliterc"), ".timeout 20000\n").unwrap();
     let done = Command::new(program)
         .args([option, &block.replace("127.0.0.1:5000", &hub.address)])
         .env("PATH", format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap()))
