@@ -15,6 +15,7 @@ mod health;
 mod hub;
 mod metrics;
 mod openapi;
+mod packages;
 mod poller;
 mod proxies;
 mod readme;
