@@ -45,6 +45,13 @@ const PROXIES = {
     whole: (settings) => settings,
     options: () => ["-db", "-f", "conf"],
   },
+  caddy: {
+    file: "Caddyfile",
+    listen: "alarms.example {",
+    at: (port) => `http://127.0.0.1:${port} {`,
+    whole: (sites) => `{\nadmin off\nauto_https off\n}\n${sites}`,
+    options: () => ["run", "--adapter", "caddyfile", "--config", "conf"],
+  },
 };
 
 /** A proxy with the settings that are shipped, but for where it listens and where the hub is. */
@@ -60,7 +67,11 @@ class Proxy {
     await writeFile(path.join(proxy.folder, "conf"), whole(settings));
     const binary = ["/usr/sbin", "/usr/bin"].map((place) => path.join(place, name)).find((binary) => existsSync(binary));
     assert.ok(binary, `there is no ${name} here: make test installs it`);
-    proxy.process = spawn(binary, options(proxy.folder), { cwd: proxy.folder, stdio: "ignore" });
+    proxy.process = spawn(binary, options(proxy.folder), {
+      cwd: proxy.folder,
+      env: { HOME: proxy.folder },
+      stdio: "ignore",
+    });
     for (const end = Date.now() + PATIENCE; !(await accepts(port)); ) assert.ok(Date.now() < end, `${name} listens`);
     proxy.url = `http://127.0.0.1:${port}`;
     return proxy;

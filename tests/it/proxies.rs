@@ -1,4 +1,4 @@
-//! Behind nginx and HAProxy, with their defaults and with what packaging/ ships for them.
+//! Behind nginx, HAProxy and Caddy, with their defaults and with what packaging/ ships for them.
 
 use std::{env, fs, net::TcpListener, path::PathBuf};
 
@@ -8,7 +8,7 @@ use crate::{clients::Client, server::until};
 struct Proxy {
     process: Child,
     address: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Proxy {
@@ -27,6 +27,12 @@ impl Proxy {
         Self::start("haproxy", &["-db", "-f", "conf"], whole, TempDir::new().unwrap())
     }
 
+    /// Caddy with this, where `http://LISTEN` stands for where it listens.
+    fn caddy(sites: &str) -> Option<Self> {
+        let whole = format!("{{\nadmin off\nauto_https off\n}}\n{sites}");
+        Self::start("caddy", &["run", "--adapter", "caddyfile", "--config", "conf"], &whole, TempDir::new().unwrap())
+    }
+
     fn start(name: &str, arguments: &[&str], configuration: &str, directory: TempDir) -> Option<Self> {
         let mut places: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
         places.push("/usr/sbin".into());
@@ -36,9 +42,17 @@ impl Proxy {
         };
         let address = free();
         fs::write(directory.path().join("conf"), configuration.replace("LISTEN", &address)).unwrap();
-        let process = Command::new(binary).args(arguments).current_dir(directory.path()).stderr(Stdio::null()).spawn();
-        let proxy = Self { process: process.unwrap(), address, _directory: directory };
-        until("the proxy listens", || TcpStream::connect(&proxy.address).is_ok());
+        let mut command = Command::new(binary);
+        // Caddy keeps what it was told last below the user's home.
+        command.args(arguments).current_dir(directory.path()).env_clear().env("HOME", directory.path());
+        let said = fs::File::create(directory.path().join("said")).unwrap();
+        let process = command.stderr(said).spawn().unwrap();
+        let mut proxy = Self { process, address, directory };
+        until("the proxy listens", || {
+            let said = || fs::read_to_string(proxy.directory.path().join("said")).unwrap();
+            assert!(proxy.process.try_wait().unwrap().is_none(), "{name} ended: {}", said());
+            TcpStream::connect(&proxy.address).is_ok()
+        });
         Some(proxy)
     }
 
@@ -113,6 +127,14 @@ fn clients_come_back_alone_behind_the_haproxy_that_is_shipped_when_the_hub_resta
     lives_through_a_restart("haproxy", &proxy, directory.path(), &address);
 }
 
+#[test]
+fn clients_come_back_alone_behind_the_caddy_that_is_shipped_when_the_hub_restarts() {
+    let (directory, address) = (TempDir::new().unwrap(), free());
+    let listen = ["alarms.example {", "http://LISTEN {"];
+    let Some(proxy) = Proxy::caddy(&shipped("Caddyfile", &address, listen)) else { return };
+    lives_through_a_restart("caddy", &proxy, directory.path(), &address);
+}
+
 fn stream(proxy: &Proxy, user: &str) -> Stream {
     let request = format!("GET /alarms/connection/{user} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.address);
     let mut stream = Stream::request(&proxy.address, &request);
@@ -133,7 +155,14 @@ fn a_proxy_with_its_defaults_passes_events_on_at_once_and_the_heartbeat_outlives
         let times = "timeout connect 3s\ntimeout client 3s\ntimeout server 3s";
         Proxy::haproxy(&format!("listen hub\nmode http\n{times}\nbind LISTEN\nserver hub {}\n", hub.address))
     };
-    for (proxy, beats) in [(nginx(&silent), nginx(&beating)), (haproxy(&silent), haproxy(&beating))] {
+    // Left alone, Caddy waits for ever.
+    let caddy = |hub: &Hub| {
+        let upstream = format!("reverse_proxy {} {{\ntransport http {{\nread_timeout 3s\n}}\n}}", hub.address);
+        Proxy::caddy(&format!("http://LISTEN {{\n{upstream}\n}}\n"))
+    };
+    let proxies =
+        [(nginx(&silent), nginx(&beating)), (haproxy(&silent), haproxy(&beating)), (caddy(&silent), caddy(&beating))];
+    for (proxy, beats) in proxies {
         let (Some(proxy), Some(beats)) = (proxy, beats) else { continue };
         let (mut quiet, mut kept) = (stream(&proxy, "quiet"), stream(&beats, "kept"));
         let insert = format!("INSERT INTO alarm (id, lang, message) VALUES ('{}', 'ko', 'x')", proxy.address);

@@ -60,7 +60,7 @@ fn all(socket: &mut TcpStream) -> String {
 }
 
 /// Waits until it holds.
-pub fn until(what: &str, holds: impl Fn() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "{what}");
