@@ -1,4 +1,4 @@
-.PHONY: million drain deb package-test tarball tarball-test test setup flaky soak schemathesis deny
+.PHONY: million drain deb package-test tarball tarball-test test setup flaky soak schemathesis links deny
 RUNS ?= 100
 MINUTES ?= 20
 
@@ -27,6 +27,10 @@ flaky: setup
 # Requests that are made up from openapi.yaml, and what the hub answers.
 schemathesis:
 	tests/schemathesis.sh
+
+# Where the links of the README and of docs/ lead, on the internet.
+links:
+	tests/links
 
 # Licences, bans and sources of everything that is linked in; `cargo install cargo-deny --locked` brings the tool.
 deny:
