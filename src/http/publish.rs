@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -38,14 +38,35 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// Characters of an id and of a time, at most.
 const TEXT_MAX: usize = 256;
 
-/// An alarm as it is sent to the hub.
+/// The members of an alarm as it is sent to the hub.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an alarm: an object with messages")]
+#[serde(deny_unknown_fields)]
 struct Sent {
     id: Option<String>,
     user_id: Option<String>,
     isn_dt: Option<String>,
     messages: Messages,
+}
+
+/// An object with these members. (What is derived would take an array of their values as well.)
+struct Object(Sent);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an alarm: an object with messages")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
+                Sent::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// Language and text, in the order in which they came.
@@ -99,7 +120,7 @@ pub async fn replace(
     caller: &Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let sent: Sent = decode(&read(request, body).await?)?;
+    let Object(sent) = decode(&read(request, body).await?)?;
     if sent.id.as_ref().is_some_and(|other| *other != id) {
         return Err(bad("id", "it is another one than the path names: leave it out"));
     }
@@ -172,7 +193,11 @@ fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let decoded = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, cause) = (error.path().to_string(), error.into_inner());
-        if path == "." { cause.to_string() } else { format!("{path}: {cause}") }
+        // "." is the whole body; "?" a place that is not reached.
+        match path.trim_end_matches(['.', '?']) {
+            "" => cause.to_string(),
+            path => format!("{path}: {cause}"),
+        }
     });
     let decoded = decoded.and_then(|decoded| json.end().map(|()| decoded).map_err(|cause| cause.to_string()));
     decoded.map_err(|detail| Problem::new(&problem::BAD_BODY, detail))
@@ -181,13 +206,15 @@ fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Problem> {
 /// One alarm or an array of them.
 fn parse(aliases: &Aliases, bytes: &[u8]) -> Result<Vec<NewAlarm>, Problem> {
     if bytes.trim_ascii_start().first() != Some(&b'[') {
-        return Ok(vec![checked(aliases, decode(bytes)?, "")?]);
+        let Object(sent) = decode(bytes)?;
+        return Ok(vec![checked(aliases, sent, "")?]);
     }
-    let sent: Vec<Sent> = decode(bytes)?;
+    let sent: Vec<Object> = decode(bytes)?;
     if sent.is_empty() {
         return Err(Problem::new(&problem::BAD_BODY, "the array is empty: there must be at least one alarm"));
     }
-    sent.into_iter().enumerate().map(|(index, sent)| checked(aliases, sent, &format!("[{index}]."))).collect()
+    let numbered = sent.into_iter().enumerate();
+    numbered.map(|(index, Object(sent))| checked(aliases, sent, &format!("[{index}]."))).collect()
 }
 
 /// What JSON alone cannot tell.

@@ -145,6 +145,7 @@ fn what_is_published_is_delivered_at_once_and_is_safe_to_repeat() {
                        "messages": {"ko": "예약에 성공했습니다!", "US-en": "Made a reservation."}});
     let made = hub.post("/alarms", "", &alarm);
     assert_eq!((made.status, &made.json()["ids"]), (201, &json!(["5b48ff24"])), "{made:?}");
+    assert!(made.text().starts_with(r#"{"ids":["5b48ff24"],"cursor":""#), "as the documents name them: {made:?}");
     let (event, data) = korean.event();
     assert_eq!(event, "alarm");
     let told = json!({"message": "예약에 성공했습니다!", "id": "5b48ff24", "lang": "ko", "isn_dt": "2023-12-01 11:10:04", "fallback": false});
@@ -209,12 +210,13 @@ fn an_array_is_written_whole_or_not_at_all() {
 #[test]
 fn a_body_that_is_wrong_is_told_what_is_wrong_with_it() {
     let (_directory, hub) = hub();
-    let cases: [(&str, &str); 26] = [
+    let cases: [(&str, &str); 27] = [
         ("", "EOF while parsing"),
         ("{", "EOF while parsing"),
         ("hello", "expected value at line 1 column 1"),
         ("5", "an alarm: an object with messages"),
         ("[]", "the array is empty"),
+        (r#"[["1",null,null,{"ko":"a"}]]"#, "[0]: invalid type: sequence, expected an alarm"),
         ("[5]", "[0]: invalid type: integer `5`, expected an alarm"),
         ("{}", "missing field `messages`"),
         (r#"{"messages":{}}"#, "messages: it is empty"),
@@ -249,6 +251,8 @@ fn a_body_that_is_wrong_is_told_what_is_wrong_with_it() {
     assert!(invalid.is(400, "bad-body"), "{invalid:?}");
     let deep = hub.ask("POST", "/alarms", JSON, "[".repeat(100_000).as_bytes());
     assert!(deep.is(400, "bad-body"), "{deep:?}");
+    let array = hub.ask("PUT", "/alarms/1", JSON, br#"["1",null,null,{"ko":"a"}]"#);
+    assert!(array.is(400, "bad-body"), "{array:?}");
     let other = hub.ask("PUT", "/alarms/1", JSON, br#"{"id":"2","messages":{"ko":"a"}}"#);
     assert!(other.is(400, "bad-body"), "{other:?}");
     assert_eq!(ids(&hub.get("/users/a/alarms", "")), Vec::<String>::new(), "nothing was written");
