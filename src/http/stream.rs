@@ -233,8 +233,10 @@ fn busy(retry: Duration, position: Option<Position>, claim: Option<Claim>) -> Re
 /// said by itself that it wants an event stream.
 fn guard(request: &Request) -> Result<bool, Problem> {
     let accept = request.header("accept").unwrap_or_else(|| "*/*".to_owned());
-    let kinds: Vec<&str> = accept.split(',').filter_map(kind).collect();
-    if !kinds.iter().any(|kind| matches!(*kind, "text/event-stream" | "text/*" | "*/*")) {
+    let quality = |range| accept.split(',').find_map(|member| quality(member, range));
+    // What is nearest decides (RFC 9110 §12.5.1).
+    let wanted = ["text/event-stream", "text/*", "*/*"].into_iter().find_map(quality);
+    if wanted.is_none_or(|quality| quality <= 0.0) {
         let detail = "this is an event stream: ask for Accept: text/event-stream";
         return Err(Problem::new(&problem::NOT_ACCEPTABLE, detail));
     }
@@ -244,18 +246,18 @@ fn guard(request: &Request) -> Result<bool, Problem> {
     if !by_script {
         return Err(Problem::new(&problem::CROSS_SITE, "an event stream is no image, script or document"));
     }
-    Ok(kinds.contains(&"text/event-stream")
+    Ok(quality("text/event-stream").is_some()
         || dest.is_some()
         || mode.is_some()
         || request.header("sec-fetch-site").is_some())
 }
 
-/// The media type of a member of `Accept`, unless it is refused by `q=0` (RFC 9110 §12.4.2).
-fn kind(member: &str) -> Option<&str> {
+/// How much a member of `Accept` wants `range`, from 0 to 1; `None`: it is about another one (RFC 9110 §12.4.2).
+fn quality(member: &str, range: &str) -> Option<f32> {
     let mut parts = member.split(';').map(str::trim);
-    let kind = parts.next()?;
+    parts.next().filter(|kind| *kind == range)?;
     let quality = parts.find_map(|part| part.strip_prefix("q="));
-    quality.is_none_or(|quality| quality.trim().parse::<f32>().is_ok_and(|quality| quality > 0.0)).then_some(kind)
+    Some(quality.map_or(1.0, |quality| quality.trim().parse().unwrap_or(0.0)))
 }
 
 #[cfg(test)]

@@ -123,6 +123,7 @@ fn a_stream_is_opened_by_scripts_of_the_hubs_own_pages_only() {
     for (headers, status, slug) in [
         ("Accept: text/html\r\n".to_owned(), 406, "not-acceptable"),
         ("Accept: application/json, text/event-stream;q=0\r\n".to_owned(), 406, "not-acceptable"),
+        ("Accept: */*, text/event-stream;q=0\r\n".to_owned(), 406, "not-acceptable"),
         (String::new(), 406, "not-acceptable"),
         ("Accept: */*\r\n".to_owned(), 406, "not-acceptable"),
         ("Accept: image/avif,image/webp,*/*;q=0.8\r\n".to_owned(), 406, "not-acceptable"),
