@@ -191,7 +191,7 @@ pub struct ClusterState {
     exchange: Option<Box<dyn Exchange>>,
     clock: Option<Clock>,
     compared: Instant,
-    listed: Option<Instant>,
+    listed: Instant,
     pause: Duration,
     alone_since: Option<(Instant, bool)>,
     mirror: Mirror,
@@ -289,7 +289,8 @@ impl ClusterState {
         if self.clock.replace(clock).is_some() {
             return;
         }
-        (self.pause, self.listed) = (AGAIN, None);
+        self.pause = AGAIN;
+        self.list();
         if let Some((since, _)) = self.standing.away.take() {
             self.standing.reconnects += 1;
             let seconds = since.elapsed().unwrap_or_default().as_secs_f32();
@@ -348,11 +349,16 @@ impl ClusterState {
         let _ = self.hub.cast(HubMessage::Judged { opening, refused, newest, reply }); // the reply is dropped with it
     }
 
+    /// Says that this hub is there: without it no other asks it for its sessions.
+    fn list(&mut self) {
+        self.listed = Instant::now();
+        self.ask(Ask::Hubs, Asked::Note(None)); // whoever asks is one of them
+    }
+
     fn tick(&mut self) {
         self.later(TICK, ClusterMessage::Tick);
-        if self.clock.is_some() && self.listed.is_none_or(|listed| listed.elapsed() >= RENEW) {
-            self.listed = Some(Instant::now());
-            self.ask(Ask::Hubs, Asked::Note(None)); // whoever asks is one of them
+        if self.clock.is_some() && self.listed.elapsed() >= RENEW {
+            self.list();
         }
         if let Some((since, told)) = &mut self.alone_since
             && !*told
@@ -482,7 +488,7 @@ impl Actor for ClusterActor {
             exchange: None,
             clock: None,
             compared: Instant::now(),
-            listed: None,
+            listed: Instant::now(),
             pause: AGAIN,
             alone_since: None,
             asks: VecDeque::new(),

@@ -424,3 +424,15 @@ fn hubs_that_were_alone_agree_on_the_newest_once_all_is_back_and_forgotten() {
         assert_eq!((one.standing().await.reconnects, other.standing().await.conflicts), (1, 0));
     });
 }
+
+#[test]
+fn a_hub_is_asked_for_its_sessions_from_the_moment_it_is_there() {
+    both(async |_, mut one, mut other| {
+        assert_eq!(other.newest("tiaz").await, None); // what it said of itself at the start came before
+        let asked = one.actor.clone();
+        let all = ask(&asked, ClusterMessage::Sessions);
+        let told = async { tokio::join!(all, one.serves("tiaz", "sessions"), other.serves("tiaz", "sessions")).0 };
+        let told = tokio::time::timeout(Duration::from_secs(20), told).await.expect("both are asked");
+        assert!(told.is_empty());
+    });
+}
