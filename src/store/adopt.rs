@@ -101,7 +101,6 @@ pub(super) fn feed(connection: &Connection) -> rusqlite::Result<Option<FeedName>
     Ok(feed.and_then(|feed| u32::from_str_radix(&feed, 16).ok()).map(FeedName))
 }
 
-/// A value of `hub_meta`.
 /// Why tables of that version are left alone, if they are newer than this release.
 pub(super) fn newer(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(meta(connection, "schema")?.filter(|version| *version > VERSION).map(by_newer))
@@ -113,6 +112,7 @@ fn by_newer(version: i64) -> String {
     )
 }
 
+/// A value of `hub_meta`.
 pub(super) fn meta<T: rusqlite::types::FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
     let mut value = connection.prepare_cached("SELECT value FROM hub_meta WHERE key = ?1")?;
     value.query_row([key], |row| row.get(0)).optional()

@@ -133,7 +133,8 @@ pub(super) fn page(
         to = seq;
         made = made.min(row.get(7)?);
         if id == Raw::Null {
-            continue; // a row without an id is nobody's alarm
+            reading.odd.note("", "it has no id; it is nobody's alarm".to_owned());
+            continue;
         }
         let shown = id.text();
         if !scanned.contains_key(&shown) {
@@ -182,18 +183,18 @@ pub(super) fn past(
     round: Option<Round>,
 ) -> rusqlite::Result<Option<Page>> {
     let first: Option<u64> = opened.connection.query_row("SELECT min(seq) FROM alarm_log", [], |row| row.get(0))?;
-    let tail = match first {
+    let gone = match first {
         Some(first) => first - 1,
         None => head(&opened.connection)?,
     };
-    let tail = tail.min(until);
+    let tail = gone.min(until);
     if from.seq >= tail {
         let batch = page(opened, reading, from.seq, until, round)?;
         return Ok(batch.map(|batch| Page { batch, expired: false }));
     }
-    let pruned: u64 = super::adopt::meta(&opened.connection, "pruned")?.unwrap_or(0);
+    // Places up to the adoption were never in the log; what else it lacks at its beginning, somebody deleted.
     let batch = standing(opened, reading, from.seq, tail)?;
-    Ok(Some(Page { batch, expired: from.seq < pruned }))
+    Ok(Some(Page { batch, expired: gone > opened.history }))
 }
 
 /// The alarms that came after `from` and stood at `tail`, where the log begins.

@@ -18,6 +18,8 @@ const TEXT_MAX: usize = 65_536;
 /// Oddities that are logged at most.
 const TOLD_MAX: usize = 100;
 
+const TOLD_ALL_THE_SAME: &str = "it is delivered as well as it can be";
+
 /// A value as the database holds it: its text need not be UTF-8.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Raw {
@@ -91,10 +93,10 @@ pub(super) struct Oddities {
 }
 
 impl Oddities {
-    fn note(&mut self, id: &str, what: String) {
+    pub(super) fn note(&mut self, id: &str, what: String) {
         self.rows += 1;
         if self.told.len() < TOLD_MAX && !self.told.contains(&what) {
-            warn!(alarm.id = ?id, "a row of the table alarm is odd: {what}; it is delivered as well as it can be");
+            warn!(alarm.id = ?id, "a row of the table alarm is odd: {what}");
             self.told.insert(what);
         }
     }
@@ -130,9 +132,9 @@ impl Reading<'_> {
         match (&tag, odd) {
             (None, _) => {
                 let start: String = lang.chars().take(40).collect();
-                self.odd.note(id, format!("its language {start:?} cannot be read"));
+                self.odd.note(id, format!("its language {start:?} cannot be read; {TOLD_ALL_THE_SAME}"));
             }
-            (_, Some(odd)) => self.odd.note(id, odd.to_owned()),
+            (_, Some(odd)) => self.odd.note(id, format!("{odd}; {TOLD_ALL_THE_SAME}")),
             _ => {}
         }
         let shown = tag.as_ref().map_or_else(|| lang.clone(), ToString::to_string);
