@@ -47,10 +47,12 @@ impl Scope {
 
     /// Those in a list separated by spaces (RFC 6749 §3.3); what is not known is skipped.
     fn list(text: &str) -> Vec<Self> {
-        let known = [Self::Publish, Self::Sessions, Self::Metrics];
-        text.split_ascii_whitespace()
-            .filter_map(|word| known.into_iter().find(|scope| scope.as_str() == word))
-            .collect()
+        text.split_ascii_whitespace().filter_map(Self::named).collect()
+    }
+
+    /// The one of that name.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Publish, Self::Sessions, Self::Metrics].into_iter().find(|scope| scope.as_str() == word)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only SQL: the alarm table, its log of before-images, and everything that the hub keeps beside them.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -138,6 +138,12 @@ fn failure(cause: &rusqlite::Error) -> Failure {
         _ => cause.to_string(),
     };
     Failure { fault, cause }
+}
+
+/// Why the file at `path` cannot be opened, by its name.
+fn unopened(path: &Path, cause: &rusqlite::Error) -> Failure {
+    let Failure { fault, cause } = failure(cause);
+    Failure { fault, cause: format!("{}: {cause}", path.display()) }
 }
 
 impl Store {
@@ -366,8 +372,9 @@ fn connect(options: &Options, create: bool) -> Result<Opened, Failure> {
         }
         Ok(connection)
     };
-    let mut connection = open().map_err(|cause| failure(&cause))?;
-    let schema = number(&connection, "PRAGMA schema_version").map_err(|cause| failure(&cause))?;
+    let unopened = |cause| unopened(&options.path, &cause);
+    let mut connection = open().map_err(unopened)?;
+    let schema = number(&connection, "PRAGMA schema_version").map_err(unopened)?;
     let adopted = adopt::adopt(&mut connection, options)?;
     connection.busy_timeout(PATIENCE).map_err(|cause| failure(&cause))?;
     let begun = Instant::now();

@@ -10,7 +10,10 @@ use jsonwebtoken::{Header, encode};
 use serde::Serialize;
 
 use super::{Failure, print, user};
-use crate::{auth::key::Key, config::value};
+use crate::{
+    auth::{Scope, key::Key},
+    config::value,
+};
 
 /// What `token` is told.
 #[derive(Args, Debug)]
@@ -22,7 +25,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
     /// What it allows besides the user's own stream and history: publish, sessions, metrics [may be repeated]
-    #[arg(long, value_delimiter = ',', value_parser = ["publish", "sessions", "metrics"])]
+    #[arg(long, value_parser = scopes)]
     scope: Vec<String>,
     /// How long it holds (1s to 3650d)
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = time_to_live)]
@@ -31,6 +34,15 @@ pub struct Arguments {
 
 fn time_to_live(text: &str) -> Result<Duration, String> {
     value::duration(text, Duration::from_secs(1)..=Duration::from_secs(3_650 * 86_400))
+}
+
+/// One scope, or several as a token lists them; a comma is as good as a space.
+fn scopes(text: &str) -> Result<String, String> {
+    let list = text.replace(',', " ");
+    match list.split_whitespace().find(|word| Scope::named(word).is_none()) {
+        Some(word) => Err(format!("'{word}' is no scope; there are publish, sessions, metrics")),
+        None => Ok(list.split_whitespace().collect::<Vec<_>>().join(" ")),
+    }
 }
 
 /// The claims of a token (RFC 7519 §4.1; `scope` as RFC 8693 §4.2).

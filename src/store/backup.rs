@@ -10,7 +10,7 @@ use std::{
 use actors::alarm::{Failure, Fault};
 use rusqlite::{Connection, OpenFlags, backup::Backup};
 
-use super::{adopt, failure};
+use super::{adopt, unopened};
 
 /// Pages that are copied at once where readers and writers exclude each other, and the pause between.
 const PAGES: i32 = 1_024;
@@ -33,7 +33,7 @@ pub fn backup(from: &Path, to: &Path) -> Result<(), Failure> {
     }
     let part = PathBuf::from(format!("{}.part", to.display()));
     File::create(&part).map_err(told)?;
-    let done = copy(from, &part).map_err(|cause| failure(&cause));
+    let done = copy(from, &part).map_err(|cause| unopened(from, &cause));
     let placed = done.and_then(|()| {
         fs::metadata(from)
             .and_then(|original| fs::set_permissions(&part, original.permissions()))

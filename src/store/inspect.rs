@@ -9,9 +9,10 @@ use actors::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{
-    Options, adopt, failure,
+    Options, adopt,
     row::text,
     table::{Found, Table},
+    unopened,
 };
 
 /// Examples of alarms that lack a language.
@@ -97,7 +98,7 @@ pub fn inspect(options: &Options, wanted: &[Tag]) -> Result<Report, Failure> {
         languages(&connection, options, wanted, &mut report)?;
         Ok(report)
     };
-    read().map_err(|cause| failure(&cause))
+    read().map_err(|cause| unopened(&options.path, &cause))
 }
 
 fn languages(connection: &Connection, options: &Options, wanted: &[Tag], report: &mut Report) -> rusqlite::Result<()> {

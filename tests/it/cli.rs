@@ -228,7 +228,7 @@ fn init_refuses_what_is_no_database_and_leaves_it_alone() {
     fs::write(&path, "dear operator, ".repeat(100)).unwrap();
     let done = run(&directory, &["init", "--db", "letter.txt"]);
     assert_eq!(done.code, Some(1));
-    assert!(done.said.contains("not a database"), "{}", done.said);
+    assert!(done.said.contains("letter.txt: file is not a database"), "{}", done.said);
     assert_eq!(fs::read_to_string(path).unwrap(), "dear operator, ".repeat(100));
 }
 
@@ -281,7 +281,7 @@ fn check_says_why_a_database_cannot_be_served_and_leaves_it_as_it_is() {
     let path = directory.path().join("alarms.db");
     fs::write(&path, "dear operator, ".repeat(100)).unwrap();
     let letter = run(&directory, &["check"]);
-    assert!(letter.code == Some(1) && letter.said.contains("not a database"), "{}", letter.said);
+    assert!(letter.code == Some(1) && letter.said.contains("alarms.db: file is not a database"), "{}", letter.said);
     fs::remove_file(&path).unwrap();
     crate::write(
         directory.path(),
@@ -316,7 +316,10 @@ fn a_token_holds_what_was_asked_for_and_nothing_else() {
     assert_eq!(plain["exp"].as_u64().unwrap() - plain["iat"].as_u64().unwrap(), 3_600);
     assert_eq!(rich["scope"].as_str(), Some("publish sessions metrics"));
     assert_eq!(rich["exp"].as_u64().unwrap() - rich["iat"].as_u64().unwrap(), 7_200);
-    assert_eq!(run(&directory, &[&token[..], &["--scope", "everything"]].concat()).code, Some(2));
+    let as_in_a_token = run(&directory, &[&token[..], &["--scope", "publish metrics"]].concat());
+    assert_eq!(claims(&as_in_a_token)["scope"].as_str(), Some("publish metrics"));
+    let unknown = run(&directory, &[&token[..], &["--scope", "publish everything"]].concat());
+    assert!(unknown.code == Some(2) && unknown.said.contains("'everything' is no scope"), "{}", unknown.said);
     assert_eq!(run(&directory, &["token", "--user", "..", "--key-file", "key"]).code, Some(2));
     assert_eq!(run(&directory, &["token", "--user", "tiaz", "--key-file", "none"]).code, Some(1));
 }
