@@ -1,6 +1,6 @@
 //! Asking a hub over HTTP.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{error::Error, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
@@ -103,13 +103,28 @@ impl Client {
 
 /// The hub did not answer.
 pub fn no_answer(cause: &reqwest::Error) -> Failure {
-    let mut said = with_causes(cause);
+    Failure::Failed(unanswered(cause))
+}
+
+/// Why a hub did not answer.
+pub fn unanswered(cause: &reqwest::Error) -> String {
+    let mut said = match cause.url() {
+        // The last cause is the one that says something; those above it are reqwest's and hyper's own affairs.
+        Some(url) if cause.is_connect() => {
+            format!("no hub answers at {}: {}", url.origin().ascii_serialization(), last(cause))
+        }
+        _ => with_causes(cause),
+    };
     if said.contains("invalid peer certificate") {
         said.push_str(
             "; an authority that this system does not know is named by SSL_CERT_FILE=FILE, its certificate in PEM",
         );
     }
-    Failure::Failed(said)
+    said
+}
+
+fn last(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), last)
 }
 
 /// What a refusal says: the `detail` of a problem (RFC 9457 §3.1.4), or as much as there is.

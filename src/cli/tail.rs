@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Failure,
-    client::{Client, HubAddress, refusal},
+    client::{Client, HubAddress, refusal, unanswered},
     event_stream::{EventStream, Message},
     print, tell, user, with_causes,
 };
@@ -116,7 +116,7 @@ impl Tail {
         }
         let mut response = match timeout(HEAD, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(cause)) => return Ok(again(with_causes(&cause))),
+            Ok(Err(cause)) => return Ok(again(unanswered(&cause))),
             Err(_) => return Ok(again(format!("{url} does not answer"))),
         };
         let status = response.status();

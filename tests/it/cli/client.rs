@@ -108,6 +108,16 @@ fn tail_resumes_from_where_it_was_and_ends_when_a_newer_connection_takes_over() 
 }
 
 #[test]
+fn a_hub_that_does_not_answer_is_told_in_one_line_with_its_address() {
+    let directory = tempdir().unwrap();
+    for command in [&["sessions"][..], &["kick", "tiaz"], &["send", "ko=x"]] {
+        let done = run(&directory, &[command, &["--url", "http://127.0.0.1:1/alarms"]].concat());
+        assert_eq!(done.said, "error: no hub answers at http://127.0.0.1:1: Connection refused (os error 111)\n");
+        assert_eq!(done.code, Some(1));
+    }
+}
+
+#[test]
 fn tail_takes_204_for_the_end_and_a_refusal_for_a_failure() {
     let directory = tempdir().unwrap();
     let hub = Told::new(&["HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n".to_owned()]);
