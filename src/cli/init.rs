@@ -4,7 +4,11 @@ use actors::alarm::Source;
 use clap::Args;
 
 use super::{Database, Failure, configure, print};
-use crate::store::{Make, Options, Store};
+use crate::{
+    config::Config,
+    log::Log,
+    store::{Make, Options, Store},
+};
 
 /// What `init` is told.
 #[derive(Args, Debug)]
@@ -15,6 +19,9 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = configure(arguments.database.into())?;
+    // What is added to a table that is there is told; the audit trail is the hub's, and a file of the hub's user.
+    let config = Config { audit_log: None, ..config };
+    let _log = Log::begin(&config)?;
     let db = config.db.display().to_string();
     let existed = config.db.exists();
     let options = Options { path: config.db, make: Make::File, aliases: config.aliases, retention: config.retention };

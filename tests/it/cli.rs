@@ -233,6 +233,22 @@ fn init_refuses_what_is_no_database_and_leaves_it_alone() {
 }
 
 #[test]
+fn init_tells_what_it_adds_to_a_table_that_is_there() {
+    let directory = tempdir().unwrap();
+    crate::write(
+        directory.path(),
+        "CREATE TABLE alarm (id, lang, message, isn_dt, PRIMARY KEY (id, lang)); INSERT INTO alarm VALUES (1, 'ko', 'x', 'y')",
+    );
+    let adopted = run(&directory, &["init", "--db", "alarms.db"]);
+    assert!(adopted.code == Some(0) && adopted.out.contains("alarms.db is ready"), "{}", adopted.said);
+    for said in ["adopted the table alarm: added the tables alarm_log, alarm_index", "rows=1"] {
+        assert!(adopted.said.contains(said), "{}", adopted.said);
+    }
+    let again = run(&directory, &["init", "--db", "alarms.db"]);
+    assert!(again.code == Some(0) && !again.said.contains("adopted"), "{}", again.said);
+}
+
+#[test]
 fn check_finds_odd_tags_and_missing_translations_and_ends_with_1_only_for_what_is_wrong() {
     let directory = tempdir().unwrap();
     assert_eq!(run(&directory, &["init", "--db", "a.db"]).code, Some(0));
