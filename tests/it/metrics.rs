@@ -120,9 +120,12 @@ fn a_listener_for_metrics_has_nothing_else() {
     }
 }
 
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn packaged(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name);
-    fs::read_to_string(path).expect("it is packaged")
+    fs::read_to_string(project().join("packaging").join(name)).expect("it is packaged")
 }
 
 /// Prometheus, scraping this address five times a second under the rules that are packaged; where it is.
@@ -202,6 +205,11 @@ fn every_query_of_the_dashboard_and_every_name_in_the_alerts_has_an_answer() {
         }
         query(&prometheus, rule);
     }
+    let pages = ["docs/operating.md", "docs/scale.md"].map(|page| fs::read_to_string(project().join(page)).unwrap());
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        let named = |page: &String| page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}{{"));
+        assert!(pages.iter().any(named), "no page says what {name} is");
+    }
     let firing = query(&prometheus, "ALERTS{severity='critical'}");
     assert_eq!(firing.trim(), "", "all is well");
 }
@@ -219,14 +227,14 @@ fn promtool_accepts_what_is_told_and_the_rules() {
     let metrics = Command::new("promtool").args(["check", "metrics"]).stdin(scrape).output();
     let metrics = metrics.expect("promtool is installed");
     assert!(metrics.status.success(), "{}", String::from_utf8_lossy(&metrics.stderr));
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/alerts.yml");
+    let rules = project().join("packaging/alerts.yml");
     let rules = Command::new("promtool").args(["check", "rules"]).arg(rules).output().unwrap();
     assert!(rules.status.success(), "{}", String::from_utf8_lossy(&rules.stderr));
 }
 
 #[test]
 fn every_alert_fires_on_its_condition_and_on_nothing_else() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerts.yml");
+    let tests = project().join("tests/alerts.yml");
     let done = Command::new("promtool").args(["test", "rules"]).arg(&tests).output().expect("promtool is installed");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
     let tests = fs::read_to_string(tests).unwrap();
