@@ -230,8 +230,9 @@ impl Aliases {
     /// Adds an alias; an error says which of the two cannot be a tag.
     pub fn with(mut self, from: &str, to: &str) -> Result<Self, String> {
         let from = plain(from);
-        if from.is_empty() || !from.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(format!("'{from}' cannot be a language tag"));
+        // Whatever a table holds: an alias is for what cannot be read, too.
+        if !(1..=TAG_MAX).contains(&from.len()) {
+            return Err(format!("'{from}' cannot be how a language is spelt: that has 1 to {TAG_MAX} bytes"));
         }
         let Some(to) = self.tag(to) else {
             return Err(format!("'{to}' is no language tag; a tag looks like ko or en-US"));

@@ -483,7 +483,14 @@ fn an_alias_of_the_operator_comes_before_the_ones_that_are_built_in() {
     {
         assert_eq!(aliases.tag(said).unwrap().to_string(), canonical);
     }
-    assert!(Aliases::default().with("a b", "ko").unwrap_err().contains("'a b' cannot be"));
+    for unreadable in ["한국어", "ko_KR.UTF-8", "Korean (South)", "???"] {
+        let aliases = Aliases::default().with(unreadable, "ko-KR").unwrap();
+        assert_eq!(aliases.tag(unreadable).unwrap().to_string(), "ko-KR");
+    }
+    let long = "x".repeat(36);
+    for none in ["", " ", &long] {
+        assert!(Aliases::default().with(none, "ko").unwrap_err().contains("cannot be how a language is spelt"));
+    }
     assert!(Aliases::default().with("x", "korean").unwrap_err().contains("'korean' is no language tag"));
 }
 

@@ -261,6 +261,12 @@ fn check_finds_odd_tags_and_missing_translations_and_ends_with_1_only_for_what_i
     assert!(warned.out.contains("1 rows have the language \"US-en\", read as en-US"), "{}", warned.out);
     assert!(warned.out.contains("1 alarms have no en, for example 2"), "{}", warned.out);
     assert!(!warned.out.contains("everybody"), "{}", warned.out);
+    let row = "INSERT INTO alarm (id, lang, message) VALUES ('2', '영어 (미국)', 'd')";
+    crate::write_python(directory.path(), &format!("c = sqlite3.connect('a.db', timeout=20)\nc.execute(\"{row}\")"));
+    let unread = run(&directory, &["check", "--db", "a.db"]);
+    assert!(unread.out.contains("say what it means with --lang-alias"), "{}", unread.out);
+    let said = run(&directory, &["check", "--db", "a.db", "--lang-alias", "영어 (미국)=en-US"]);
+    assert!(said.out.contains("read as en-US") && !said.out.contains("alarms have no en"), "{}{}", said.out, said.said);
     fs::set_permissions(directory.path().join("a.db"), Permissions::from_mode(0o666)).unwrap();
     let open = run(&directory, &["check", "--db", "a.db"]);
     assert!(open.out.contains("everybody on this machine can write a.db: chmod o-w a.db"), "{}", open.out);
