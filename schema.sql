@@ -36,20 +36,21 @@ CREATE TABLE IF NOT EXISTS hub_ticket (
 CREATE TABLE IF NOT EXISTS hub_meta (key TEXT PRIMARY KEY, value);
 
 -- REPLACE fires no DELETE trigger (unless recursive_triggers is on): the row that is about to be replaced is told here.
+-- (Where lang is NULL nothing is replaced, but another row of the same alarm and language is there already all the same.)
 CREATE TRIGGER IF NOT EXISTS alarm_hub_before_insert BEFORE INSERT ON alarm
-WHEN EXISTS (SELECT 1 FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang)
+WHEN EXISTS (SELECT 1 FROM alarm AS row WHERE row.id = NEW.id AND row.lang IS NEW.lang)
 BEGIN
   INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
   SELECT CAST(row.id AS TEXT), row.lang, 2, substr(row.message, 1, 65537), row.isn_dt, row.user_id
-  FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang;
+  FROM alarm AS row WHERE row.id = NEW.id AND row.lang IS NEW.lang;
 END;
 CREATE TRIGGER IF NOT EXISTS alarm_hub_before_update BEFORE UPDATE OF id, lang ON alarm
-WHEN EXISTS (SELECT 1 FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang
+WHEN EXISTS (SELECT 1 FROM alarm AS row WHERE row.id = NEW.id AND row.lang IS NEW.lang
              AND (row.id IS NOT OLD.id OR row.lang IS NOT OLD.lang))
 BEGIN
   INSERT INTO alarm_log (alarm_id, lang, existed, message, isn_dt, user_id)
   SELECT CAST(row.id AS TEXT), row.lang, 2, substr(row.message, 1, 65537), row.isn_dt, row.user_id
-  FROM alarm AS row WHERE row.id = NEW.id AND row.lang = NEW.lang AND (row.id IS NOT OLD.id OR row.lang IS NOT OLD.lang);
+  FROM alarm AS row WHERE row.id = NEW.id AND row.lang IS NEW.lang AND (row.id IS NOT OLD.id OR row.lang IS NOT OLD.lang);
 END;
 CREATE TRIGGER IF NOT EXISTS alarm_hub_insert AFTER INSERT ON alarm
 WHEN NOT EXISTS (SELECT 1 FROM alarm_log WHERE seq = (SELECT max(seq) FROM alarm_log)

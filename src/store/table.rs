@@ -98,7 +98,7 @@ impl Table {
 
     /// `schema` for this table: a column that it lacks is always NULL, and what a REPLACE replaces is what has its key.
     pub(super) fn fit(&self, schema: &str) -> String {
-        let key = "row.id = NEW.id AND row.lang = NEW.lang";
+        let key = "row.id = NEW.id AND row.lang IS NEW.lang";
         let schema = if self.has_one_row { schema.replace(key, "row.id = NEW.id") } else { schema.to_owned() };
         let lacking = [("user_id", self.has_user), ("isn_dt", self.has_time)].into_iter().filter(|(_, has)| !has);
         lacking.fold(schema, |schema, (column, _)| {

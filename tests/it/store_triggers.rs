@@ -141,3 +141,22 @@ fn what_a_statement_did_before_it_failed_is_told() {
     written.other.execute_batch(fails).expect_err("the second row has the key of the first");
     assert_eq!(written.told(""), [("1".to_owned(), "arrived")]);
 }
+
+#[test]
+fn more_rows_of_an_alarm_without_a_language_are_no_second_alarm() {
+    for recursive in [false, true] {
+        let mut written = Written::new("", recursive); // no key keeps them apart: NULL is equal to nothing
+        for (sql, told) in [
+            (insert("('1', NULL, 'a')").as_str(), vec![("1", "arrived")]),
+            (&insert("('1', NULL, 'b')"), vec![("1", "stayed")]),
+            (&insert("('1', NULL, 'c'), ('1', 'ko', 'd')"), vec![("1", "stayed")]),
+            ("UPDATE alarm SET lang = NULL WHERE lang = 'ko'", vec![("1", "stayed")]),
+            ("DELETE FROM alarm WHERE message = 'a'", vec![("1", "stayed")]),
+            ("DELETE FROM alarm", vec![("1", "left")]),
+            (&insert("('1', NULL, 'e')"), vec![("1", "arrived")]),
+        ] {
+            let told: Vec<_> = told.into_iter().map(|(id, what)| (id.to_owned(), what)).collect();
+            assert_eq!(written.told(sql), told, "{sql}");
+        }
+    }
+}
