@@ -1,7 +1,4 @@
-//! What an alarm is to the hub, and how a stretch of the log changes it.
-//!
-//! The log holds, for each change of a row, the row *as it was before*. So the table at any position still in the
-//! log can be told from the table now, and what a reader gets between two positions is a pure function of the two.
+//! What an alarm is to the hub, where it stands in the log, and the ports to the database that holds both.
 
 use std::{
     fmt,
@@ -12,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::language::{Primary, Tag};
+use crate::{
+    change::Change,
+    language::{Primary, Tag},
+};
 
 /// Names one database for ever: 8 hex digits in text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,208 +53,8 @@ impl Translation {
     }
 }
 
-/// One line of the log.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Its place in the log.
-    pub seq: u64,
-    /// Which row of the alarm changed, as the row spells its language.
-    pub lang: Arc<str>,
-    /// The row before the change; `None`: there was none.
-    pub before: Option<Translation>,
-}
-
-/// States of an alarm within a round that are looked at: one that changed more often is told again in any case.
-const EARLIER_MAX: usize = 16;
-
-/// Everything that happened to one alarm during one [`Round`].
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The alarm's id, as text.
-    pub id: Arc<str>,
-    /// The last entry of this alarm in the round.
-    pub last: u64,
-    /// Its rows when the round started, by their `lang`.
-    pub before: Vec<Translation>,
-    /// Its rows when the round ended, by their `lang`.
-    pub after: Vec<Translation>,
-    /// What the log tells of it in the round, in order; nothing if the log tells nothing.
-    pub entries: Vec<Entry>,
-    /// The first entry of this alarm in the round.
-    first: u64,
-    /// When it came into sight and went out of it, for each user that a row names and for everybody else (`None`).
-    sights: Vec<Sight>,
-}
-
-#[derive(Clone, Debug)]
-struct Sight {
-    user: Option<Arc<str>>,
-    /// When it last came into sight.
-    arrived: Option<u64>,
-    /// When it first went out of sight.
-    left: Option<u64>,
-}
-
-impl Meaning {
-    /// The place in the log at which a reader is told of it.
-    pub fn seq(self) -> u64 {
-        let (Self::Arrived(seq) | Self::Stayed(seq) | Self::Left(seq)) = self;
-        seq
-    }
-}
-
-/// What a change means to one user, whatever that user's language.
-///
-/// Its `seq` is the place in the round where it is told, with what the alarm is at the end of the round. A reader that
-/// is cut off before it and comes back there is told from what the alarm was at that place: so that nothing is missed,
-/// nothing of what is told may lie before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    /// It came into sight at this `seq`.
-    Arrived(u64),
-    /// It was and is in sight; something of it may differ since this `seq`, its first change.
-    Stayed(u64),
-    /// It went out of sight, at this `seq` first.
-    Left(u64),
-}
-
-impl Change {
-    /// Puts together what the log and the table tell of one alarm.
-    ///
-    /// `entries` are all of this alarm's in the round, in order, at least one; `after` are its rows at the end of it.
-    pub fn new(id: Arc<str>, entries: &[Entry], mut after: Vec<Translation>) -> Self {
-        let first = entries.first().map_or(0, |entry| entry.seq);
-        let last = entries.last().map_or(0, |entry| entry.seq);
-        let mut rows = rows_before(entries, &after);
-        let mut before: Vec<Translation> = rows.iter().filter_map(|(_, row)| row.clone()).collect();
-
-        let mut users: Vec<Option<Arc<str>>> = vec![None];
-        let named = entries.iter().filter_map(|entry| entry.before.as_ref()).chain(&after);
-        for row in named {
-            if row.audience.is_some() && !users.contains(&row.audience) {
-                users.push(row.audience.clone());
-            }
-        }
-        let in_sight = |rows: &[(Arc<str>, Option<Translation>)], user: &Option<Arc<str>>| {
-            rows.iter().filter_map(|(_, row)| row.as_ref()).any(|row| row.audience.is_none() || row.audience == *user)
-        };
-        let mut seen: Vec<bool> = users.iter().map(|user| in_sight(&rows, user)).collect();
-        let mut sights: Vec<Sight> = users.into_iter().map(|user| Sight { user, arrived: None, left: None }).collect();
-        for (index, entry) in entries.iter().enumerate() {
-            let row_after = entries[index + 1..]
-                .iter()
-                .find(|later| later.lang == entry.lang)
-                .map_or_else(|| after.iter().find(|row| row.lang == entry.lang).cloned(), |later| later.before.clone());
-            if let Some(slot) = rows.iter_mut().find(|(lang, _)| *lang == entry.lang) {
-                slot.1 = row_after;
-            }
-            for (sight, seen) in sights.iter_mut().zip(&mut seen) {
-                let now = in_sight(&rows, &sight.user);
-                match (*seen, now) {
-                    (false, true) => sight.arrived = Some(entry.seq),
-                    (true, false) => sight.left = sight.left.or(Some(entry.seq)),
-                    _ => {}
-                }
-                *seen = now;
-            }
-        }
-        sort(&mut before);
-        sort(&mut after);
-        Self { id, last, before, after, entries: entries.to_vec(), first, sights }
-    }
-
-    /// What of it came after `seq`; `None`: nothing did.
-    pub fn since(&self, seq: u64) -> Option<Self> {
-        let later = &self.entries[self.entries.partition_point(|entry| entry.seq <= seq)..];
-        (!later.is_empty()).then(|| Self::new(self.id.clone(), later, self.after.clone()))
-    }
-
-    /// An alarm that the log no longer (or never) tells of: it is simply there, since `seq`.
-    pub fn standing(id: Arc<str>, seq: u64, mut rows: Vec<Translation>) -> Self {
-        sort(&mut rows);
-        let sight = |user: Option<Arc<str>>, arrived| Sight { user, arrived, left: None };
-        let for_everyone = rows.iter().any(|row| row.audience.is_none());
-        let mut sights = vec![sight(None, for_everyone.then_some(seq))];
-        for user in rows.iter().filter_map(|row| row.audience.as_ref()).filter(|_| !for_everyone) {
-            if sights.iter().all(|named| named.user.as_ref() != Some(user)) {
-                sights.push(sight(Some(user.clone()), Some(seq)));
-            }
-        }
-        Self { id, last: seq, before: Vec::new(), after: rows, entries: Vec::new(), first: seq, sights }
-    }
-
-    /// What this change means to `user`, in the order in which that is told: at most that it left and that it came.
-    pub fn meanings_for(&self, user: &str) -> impl Iterator<Item = Meaning> + use<> {
-        self.meanings(Some(user))
-    }
-
-    /// What it means to every user that no row of it names.
-    pub fn meanings_for_others(&self) -> impl Iterator<Item = Meaning> + use<> {
-        self.meanings(None)
-    }
-
-    fn meanings(&self, user: Option<&str>) -> impl Iterator<Item = Meaning> + use<> {
-        let sees = |rows: &[Translation]| {
-            rows.iter().any(|row| row.audience.is_none() || user.is_some_and(|user| row.is_for(user)))
-        };
-        let named = |user| self.sights.iter().find(|sight| sight.user.as_deref() == Some(user));
-        let sight = user.and_then(named).or(self.sights.first());
-        let (arrived, left) = sight.map_or((None, None), |sight| (sight.arrived, sight.left));
-        // One that left and came again is told of twice: a reader that is cut in between still shows the former one.
-        let left = left.filter(|_| sees(&self.before)).map(Meaning::Left);
-        let came = arrived.map_or(Meaning::Stayed(self.first), Meaning::Arrived);
-        left.into_iter().chain(Some(came).filter(|_| sees(&self.after)))
-    }
-
-    /// Its rows at each time in the round but its end; `None`: it had too many.
-    ///
-    /// A reader that is cut in the midst of a round may have been told of the end of it already. If it goes on in another
-    /// round, which ends as it begins, only what was between tells that the reader does not know it as it is.
-    pub fn earlier(&self) -> Option<impl Iterator<Item = Vec<Translation>>> {
-        let before = |index: usize| {
-            let mut rows = rows_at(&self.entries[index..], &self.after);
-            sort(&mut rows);
-            rows
-        };
-        (self.entries.len() <= EARLIER_MAX).then(|| (0..self.entries.len()).map(before))
-    }
-
-    /// The users that a row of it names, now or before.
-    pub fn users(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.sights.iter().filter_map(|sight| sight.user.as_ref())
-    }
-}
-
-/// Puts the rows of an alarm into the one order that they have everywhere, so that the choice among equals is the same
-/// however they were put together.
-fn sort(rows: &mut [Translation]) {
-    rows.sort_unstable_by(|a, b| a.lang.cmp(&b.lang));
-}
-
-/// The rows at the start of the stretch that `entries` cover: each touched row as its first entry tells, in the order
-/// of those entries, the others as they are.
-fn rows_before(entries: &[Entry], after: &[Translation]) -> Vec<(Arc<str>, Option<Translation>)> {
-    let mut rows: Vec<(Arc<str>, Option<Translation>)> = Vec::new();
-    for entry in entries {
-        if !rows.iter().any(|(lang, _)| *lang == entry.lang) {
-            rows.push((entry.lang.clone(), entry.before.clone()));
-        }
-    }
-    for row in after {
-        if !rows.iter().any(|(lang, _)| *lang == row.lang) {
-            rows.push((row.lang.clone(), Some(row.clone())));
-        }
-    }
-    rows
-}
-
-/// The table as it was just after `seq`: `now` undone by the entries that follow (only those with a higher `seq`).
-pub fn rows_at(later: &[Entry], now: &[Translation]) -> Vec<Translation> {
-    rows_before(later, now).into_iter().filter_map(|(_, row)| row).collect()
-}
-
 /// A stretch of the log that is decided together: what one read of it saw. It may be handed over in several pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Round {
     /// The position from which it was read.
     pub start: u64,

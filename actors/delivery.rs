@@ -18,7 +18,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    alarm::{Change, Meaning, Position, Round, Translation},
+    alarm::{Position, Round, Translation},
+    change::{Change, Meaning},
     language::{Choice, Languages},
     memory::{Bulletin, Shape},
     sink::{Block, Event, room_for},

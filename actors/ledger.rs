@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    alarm::{Batch, Change, Entry, FeedName, Round, Translation, rows_at},
+    alarm::{Batch, FeedName, Round, Translation},
+    change::{Change, Entry, rows_at},
     language::{Aliases, Primary},
 };
 
@@ -86,11 +87,11 @@ impl Ledger {
             let entries = self.changes.iter().zip(1..).filter(|(change, _)| change.id == id);
             let entries =
                 entries.map(|(change, seq)| Entry { seq, lang: change.lang.clone(), before: change.before.clone() });
-            let entries: Vec<Entry> = entries.filter(|entry| entry.seq > round.start).collect();
+            let mut entries: Vec<Entry> = entries.filter(|entry| entry.seq > round.start).collect();
             let touched = entries.iter().any(|entry| within(entry.seq, from, to));
-            let (of_it, later) = entries.split_at(entries.partition_point(|entry| entry.seq <= round.end));
-            let after = rows_at(later, &self.rows(&id, self.head()));
-            touched.then(|| Change::new(id, of_it, after))
+            let later = entries.split_off(entries.partition_point(|entry| entry.seq <= round.end));
+            let after = rows_at(&later, &self.rows(&id, self.head()));
+            touched.then(|| Change::new(id, entries, after))
         });
         let (changes, now) = (changes.collect(), Instant::now());
         Batch { feed: self.feed, from, to, round, gap: false, changes, recent: self.recent(), seen: now, made: now }

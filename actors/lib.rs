@@ -20,6 +20,7 @@
 
 pub mod alarm;
 pub mod archive;
+pub mod change;
 pub mod claim;
 pub mod cluster;
 pub mod connection;

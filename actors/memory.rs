@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    alarm::{Batch, Change, Meaning, Round, Translation},
+    alarm::{Batch, Round, Translation},
+    change::{Change, Meaning},
     language::Tag,
 };
 
@@ -78,7 +79,8 @@ impl Bulletin {
         let (mut others, mut named) = (Vec::new(), HashMap::<Arc<str>, Vec<usize>>::new());
         let mut bytes = 0;
         for (index, change) in batch.changes.iter().enumerate() {
-            bytes += change.before.iter().chain(&change.after).map(|row| row.body.len() + 64).sum::<usize>();
+            let rows = change.entries.iter().filter_map(|entry| entry.before.as_ref()).chain(&change.after);
+            bytes += rows.map(|row| row.body.len() + 64).sum::<usize>();
             for meaning in change.meanings_for_others() {
                 others.push(Told { meaning, shape: shapes.of(&change.after), change: index });
             }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use actors::{
-    alarm::{Batch, Change, Entry, FeedName, Position, Round, Translation},
+    alarm::{Batch, FeedName, Position, Round, Translation},
+    change::{Change, Entry},
     delivery::Delivery,
     language::{Aliases, Languages, Tag},
     memory::{Bulletin, Shapes},
@@ -41,7 +42,7 @@ fn page(alarms: u64) -> Arc<Bulletin> {
     let change = |number: u64| {
         let entry = |(index, lang): (u64, &str)| Entry { seq: number * 3 + index + 1, lang: lang.into(), before: None };
         let entries: Vec<Entry> = (0..).zip(LANGS).map(entry).collect();
-        Change::new(number.to_string().into(), &entries, LANGS.map(row).into())
+        Change::new(number.to_string().into(), entries, LANGS.map(row).into())
     };
     let (to, changes) = (alarms * 3, (0..alarms).map(change).collect());
     let (round, now) = (Round { start: 0, end: to }, Instant::now().into());

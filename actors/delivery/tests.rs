@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    alarm::{Batch, Entry, FeedName},
+    alarm::{Batch, FeedName},
+    change::Entry,
     language::Aliases,
     ledger::Ledger,
     memory::Shapes,
@@ -28,7 +29,7 @@ fn read(start: usize, end: usize, seen: Instant) -> Arc<Bulletin> {
             of_it(start..end).map(|index| Entry { seq: index as u64 + 1, lang: WRITTEN[index].1.into(), before: None });
         let entries: Vec<Entry> = entries.collect();
         let after = of_it(0..end).map(|index| row(id, WRITTEN[index].1)).collect();
-        (!entries.is_empty()).then(|| Change::new(id.into(), &entries, after))
+        (!entries.is_empty()).then(|| Change::new(id.into(), entries, after))
     };
     let aliases = Aliases::default();
     let recent = ["ko", "ja"].iter().filter_map(|lang| Some(aliases.tag(lang)?.primary().clone())).collect();
@@ -141,7 +142,7 @@ fn a_choice_made_once_is_the_same_for_each_alarm_with_these_languages() {
         let entries: Vec<Entry> = langs.iter().enumerate().map(entry).collect();
         let rows = langs.iter().map(|lang| row(&id, lang)).collect();
         let to = from + langs.len() as u64;
-        let (round, changes) = (Round { start: from, end: to }, vec![Change::new(id, &entries, rows)]);
+        let (round, changes) = (Round { start: from, end: to }, vec![Change::new(id, entries, rows)]);
         let batch =
             Batch { feed: FEED, from, to, round, gap: false, changes, recent: Arc::new([]), seen: now, made: now };
         Arc::new(Bulletin::new(batch, shapes))

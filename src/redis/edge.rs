@@ -4,9 +4,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use actors::{
     alarm::{
-        Archive, Batch, Failure, Fault, FeedName, History, Look, Meaning, Page, Position, Refusal, Round, Source,
-        Write, Written,
+        Archive, Batch, Failure, Fault, FeedName, History, Look, Page, Position, Refusal, Round, Source, Write, Written,
     },
+    change::Meaning,
     exchange::Away,
 };
 use redis::{

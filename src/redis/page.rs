@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use actors::{
-    alarm::{Batch, Change, Entry, FeedName, Round, Translation},
+    alarm::{Batch, FeedName, Round, Translation},
+    change::{Change, Entry, Sight, Sights},
     language::Aliases,
 };
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ struct Written {
 struct Alarm {
     id: Arc<str>,
     entries: Vec<(u64, Arc<str>, Option<Row>)>,
+    sights: Vec<(Option<Arc<str>>, Vec<u64>)>,
     after: Vec<Row>,
 }
 
@@ -63,6 +65,7 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
             .iter()
             .map(|entry| (entry.seq, entry.lang.clone(), entry.before.as_ref().map(row)))
             .collect(),
+        sights: change.sights.0.iter().map(|sight| (sight.user.clone(), sight.turns.clone())).collect(),
         after: change.after.iter().map(row).collect(),
     };
     codec::encode(&Written {
@@ -86,8 +89,9 @@ pub fn decode(bytes: &[u8], from: u64, to: u64, round: Round) -> Result<Batch, S
     };
     let change = |alarm: Alarm| {
         let entries: Vec<Entry> = alarm.entries.into_iter().map(entry).collect();
+        let sights = alarm.sights.into_iter().map(|(user, turns)| Sight { user, turns }).collect();
         let after = alarm.after.into_iter().map(|row| translation(row, &aliases)).collect();
-        Change::new(alarm.id, &entries, after)
+        Change::abridged(alarm.id, entries, Sights(sights), after)
     };
     let changes = written.changes.into_iter().map(change).collect();
     let recent = written.recent.iter().filter_map(|lang| Some(aliases.tag(lang)?.primary().clone())).collect();
@@ -118,7 +122,7 @@ mod tests {
             audience: audience.map(Into::into),
             body: bytes::Bytes::from(format!("{{\"message\":\"{lang}\"")),
         };
-        let entries = [
+        let entries = vec![
             Entry { seq: 3, lang: "jp".into(), before: None },
             Entry { seq: 5, lang: "US-en".into(), before: Some(row("US-en", Some("tiaz"))) },
         ];
@@ -126,7 +130,7 @@ mod tests {
         let round = Round { start: 2, end: 9 };
         let recent = ["zh-TW", "ko"].iter().filter_map(|tag| Some(aliases.tag(tag)?.primary().clone())).collect();
         let seen = Instant::now();
-        let changes = vec![Change::new("1".into(), &entries, after)];
+        let changes = vec![Change::new("1".into(), entries, after)];
         let feed = FeedName(7);
         let batch = Batch { feed, from: 2, to: 6, round, gap: false, changes, recent, seen, made: seen };
         let read = decode(&encode(&batch), 2, 6, round).unwrap();

@@ -1,97 +1,97 @@
 //! An alarm that changed very often: of its entries in a round, those that can make a difference to a reader. So neither
-//! memory nor time grows with how often it changed.
+//! memory nor time grows with how often it changed, but for 8 bytes each time that it came into sight or went out of it.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
+use std::{collections::HashMap, sync::Arc};
+
+use actors::{
+    alarm::{FeedName, Round, Translation},
+    change::{Backwards, EARLIER_MAX, Entry, Sights},
 };
-
-use actors::alarm::{Entry, FeedName, Round};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params, types::ValueRef};
 
 use super::{
     read::entry,
-    row::{Raw, Reading},
+    row::{Raw, Reading, text},
 };
 
-/// Entries of one alarm in a round that are read as they are.
-pub(super) const ENTRIES_MAX: usize = 256;
+/// Entries of one alarm in a round that are read as they are, at most.
+pub(super) const ENTRIES_MAX: usize = 64;
 
-/// The newest entries are kept, so that [`actors::alarm::Change::earlier`] sees that there are many.
-const NEWEST: usize = 32;
+/// Bytes that are remembered, about: each page of a round asks for the same alarms again.
+const BYTES_MAX: usize = 16 << 20;
 
-/// Alarms whose entries are remembered: each page of a round asks for them again.
-const REMEMBERED: usize = 16;
+/// One alarm in one round.
+type Of = (FeedName, Round, Arc<str>);
 
 /// What was found out lately.
 #[derive(Debug, Default)]
-pub(super) struct Busy(VecDeque<(FeedName, Round, Arc<str>, Vec<Entry>)>);
-
-/// The row of one language, as the walk through the log saw it last.
-struct Seen {
-    seq: u64,
-    /// Whether it was there, and for whom.
-    sight: Option<Raw>,
+pub(super) struct Busy {
+    known: HashMap<Of, (Vec<Entry>, Sights)>,
+    bytes: usize,
 }
 
-/// The entries of an alarm in a round: the first of each row, those at which it may have come into sight or gone out of
-/// it, and the newest.
-pub(super) fn entries(
+impl Busy {
+    fn remember(&mut self, of: Of, entries: Vec<Entry>, sights: Sights) {
+        let bodies = entries.iter().filter_map(|entry| entry.before.as_ref()).map(|row| row.body.len());
+        let turns = sights.0.iter().map(|sight| size_of::<u64>() * sight.turns.len());
+        self.bytes += bodies.chain(turns).sum::<usize>() + size_of::<Entry>() * entries.len();
+        if self.bytes > BYTES_MAX {
+            *self = Self::default();
+        }
+        self.known.insert(of, (entries, sights));
+    }
+}
+
+/// The entries of an alarm in a round that [`actors::change::Change::abridged`] needs, and its sights.
+pub(super) fn abridged(
     connection: &Connection,
     (feed, round): (FeedName, Round),
     (id, shown): (&Raw, &Arc<str>),
+    after: &[Translation],
     reading: &mut Reading<'_>,
-) -> rusqlite::Result<Vec<Entry>> {
-    let known = reading.busy.0.iter().find(|known| (known.0, known.1, &known.2) == (feed, round, shown));
-    if let Some((.., entries)) = known {
-        return Ok(entries.clone());
+) -> rusqlite::Result<(Vec<Entry>, Sights)> {
+    let of = (feed, round, shown.clone());
+    if let Some(known) = reading.busy.known.get(&of) {
+        return Ok(known.clone());
     }
-    let mut kept = Vec::new();
-    for seq in kept_of(connection, round, id)? {
-        let mut one = connection
-            .prepare_cached("SELECT seq, existed, lang, message, isn_dt, user_id FROM alarm_log WHERE seq = ?1")?;
-        kept.push(one.query_row([seq], |row| entry(row, 0, shown, reading))?);
+    let (kept, sights) = walk(connection, round, id, after)?;
+    let mut one = connection
+        .prepare_cached("SELECT seq, existed, lang, message, isn_dt, user_id FROM alarm_log WHERE seq = ?1")?;
+    let mut entries = Vec::with_capacity(kept.len());
+    for seq in kept {
+        entries.push(one.query_row([seq], |row| entry(row, 0, shown, reading))?);
     }
-    reading.busy.0.truncate(REMEMBERED - 1);
-    reading.busy.0.push_front((feed, round, shown.clone(), kept.clone()));
-    Ok(kept)
+    reading.busy.remember(of, entries.clone(), sights.clone());
+    Ok((entries, sights))
 }
 
-fn kept_of(connection: &Connection, round: Round, id: &Raw) -> rusqlite::Result<Vec<u64>> {
+/// The first entry of each row and the newest, and what all of them say.
+fn walk(
+    connection: &Connection,
+    round: Round,
+    id: &Raw,
+    after: &[Translation],
+) -> rusqlite::Result<(Vec<u64>, Sights)> {
     let mut walk = connection.prepare_cached(
-        "SELECT seq, existed, lang, user_id FROM alarm_log WHERE alarm_id = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
+        "SELECT seq, existed, lang, user_id FROM alarm_log WHERE alarm_id = ?1 AND seq > ?2 AND seq <= ?3
+         ORDER BY seq DESC",
     )?;
     let mut rows = walk.query(params![id, round.start, round.end])?;
-    let (mut firsts, mut turns, mut newest) = (Vec::new(), VecDeque::new(), VecDeque::new());
-    let mut seen: HashMap<Arc<str>, Seen> = HashMap::new();
+    let (mut firsts, mut newest, mut sights) = (HashMap::new(), Vec::new(), Backwards::new(after));
     while let Some(row) = rows.next()? {
-        let (seq, existed): (u64, u8) = (row.get(0)?, row.get(1)?);
-        let sight = if existed == 0 { None } else { Some(row.get(3)?) };
-        newest.push_back(seq);
-        if newest.len() > NEWEST {
-            newest.pop_front();
+        let (seq, existed, lang): (u64, bool, String) = (row.get(0)?, row.get(1)?, text(row.get_ref(2)?).0);
+        let audience = match row.get_ref(3)? {
+            ValueRef::Null => None,
+            user => Some(text(user).0),
+        };
+        sights.undo(seq, &lang, existed.then_some(audience.as_deref()));
+        if newest.len() <= EARLIER_MAX {
+            newest.push(seq);
         }
-        let lang = super::row::text(row.get_ref(2)?).0;
-        match seen.get_mut(lang.as_str()) {
-            None => {
-                firsts.push(seq);
-                seen.insert(lang.into(), Seen { seq, sight });
-            }
-            Some(before) => {
-                if before.sight != sight {
-                    turns.push_back(before.seq);
-                }
-                // Of very many the first and the last count: when it was first away, and came last.
-                if turns.len() > ENTRIES_MAX {
-                    turns.remove(ENTRIES_MAX / 2);
-                }
-                *before = Seen { seq, sight };
-            }
-        }
+        firsts.insert(lang, seq);
     }
-    let last_of_each = seen.into_values().map(|seen| seen.seq);
-    let mut kept: Vec<u64> = firsts.into_iter().chain(turns).chain(newest).chain(last_of_each).collect();
+    let mut kept: Vec<u64> = firsts.into_values().chain(newest).collect();
     kept.sort_unstable();
     kept.dedup();
-    Ok(kept)
+    Ok((kept, sights.finish()))
 }

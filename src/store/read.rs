@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actors::alarm::{Batch, Change, Entry, FeedName, Page, Position, Round, Translation, rows_at};
+use actors::{
+    alarm::{Batch, FeedName, Page, Position, Round, Translation},
+    change::{Change, Entry, rows_at},
+};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use tokio::time::Instant;
 
@@ -62,23 +65,25 @@ impl<'c> Alarms<'c> {
         Ok(rows_at(&firsts, &now))
     }
 
-    /// What happened to them in a round.
-    fn entries(
+    /// What happened to one in a round, and its rows after that.
+    fn change(
         &mut self,
         id: &Raw,
-        shown: &Arc<str>,
+        shown: Arc<str>,
         (feed, round): (FeedName, Round),
+        after: Vec<Translation>,
         reading: &mut Reading<'_>,
-    ) -> rusqlite::Result<Vec<Entry>> {
-        let most = ENTRIES_MAX + 1;
+    ) -> rusqlite::Result<Change> {
+        let most = ENTRIES_MAX.min(reading.page);
         let entries = self
             .entries
-            .query_map(params![id, round.start, round.end, most], |row| entry(row, 0, shown, reading))?
+            .query_map(params![id, round.start, round.end, most], |row| entry(row, 0, &shown, reading))?
             .collect::<rusqlite::Result<Vec<Entry>>>()?;
         if entries.len() < most {
-            return Ok(entries);
+            return Ok(Change::new(shown, entries, after));
         }
-        busy::entries(self.connection, (feed, round), (id, shown), reading)
+        let (entries, sights) = busy::abridged(self.connection, (feed, round), (id, &shown), &after, reading)?;
+        Ok(Change::abridged(shown, entries, sights, after))
     }
 }
 
@@ -158,13 +163,13 @@ pub(super) fn page(
             to = first - 1;
             break;
         }
-        let entries = match scanned.remove(&shown) {
-            Some(scanned) if whole => scanned,
-            _ => alarms.entries(&id, &shown, (opened.feed, round), reading)?,
-        };
         let after = alarms.rows_at(&id, &shown, round.end, reading)?;
-        let change = Change::new(shown, &entries, after);
-        bytes += change.before.iter().chain(&change.after).map(|row| row.body.len()).sum::<usize>();
+        let change = match scanned.remove(&shown) {
+            Some(scanned) if whole => Change::new(shown, scanned, after),
+            _ => alarms.change(&id, shown, (opened.feed, round), after, reading)?,
+        };
+        let rows = change.entries.iter().filter_map(|entry| entry.before.as_ref()).chain(&change.after);
+        bytes += rows.map(|row| row.body.len()).sum::<usize>();
         changes.push(change);
     }
     let seen = Instant::now();

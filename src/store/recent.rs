@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actors::{
-    alarm::Change,
+    change::Change,
     language::{Aliases, Primary},
 };
 

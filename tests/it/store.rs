@@ -107,7 +107,7 @@ fn a_replaced_alarm_is_exactly_what_was_said_and_was_never_away() {
     let page = store.page(Position { seq: 2, ..at }, None, None).unwrap();
     assert_eq!(
         page.batch.changes[0].meanings_for("tiaz").collect::<Vec<_>>(),
-        [actors::alarm::Meaning::Stayed(3)],
+        [actors::change::Meaning::Stayed(3)],
         "a reader is told that it changed, not that it is new"
     );
     assert!(matches!(write(&mut store, Write::Clear("1".to_owned())), Ok(Written::Done(_))));
@@ -185,7 +185,7 @@ fn history_goes_on_where_the_page_before_ended() {
     let newest = store.before_newest("tiaz", 3).unwrap();
     let page = store.page(newest, None, None).unwrap();
     let told = page.batch.changes.iter().filter(
-        |change| matches!(change.meanings_for("tiaz").last(), Some(actors::alarm::Meaning::Arrived(seq)) if seq > newest.seq),
+        |change| matches!(change.meanings_for("tiaz").last(), Some(actors::change::Meaning::Arrived(seq)) if seq > newest.seq),
     );
     assert!(told.count() >= 3);
 }

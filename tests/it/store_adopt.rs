@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use actors::alarm::{Archive, Change, Fault, Look, Meaning, Source};
+use actors::{
+    alarm::{Archive, Fault, Look, Source},
+    change::{Change, Meaning},
+};
 use alarm_hub::store::{Make, Options, Store};
 use rusqlite::Connection;
 

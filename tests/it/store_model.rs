@@ -135,6 +135,7 @@ proptest! {
             }
         }
         for (reader, lang) in readers.iter().zip(in_languages) {
+            prop_assert!(reader.ghosts.is_empty(), "updated before they came: {:?}", reader.ghosts);
             let expected = expected(other, &reader.user, if lang.is_empty() { "ko" } else { lang });
             if lang.is_empty() {
                 let ids = |shown: &reader::Shown| shown.keys().cloned().collect::<HashSet<_>>();

@@ -1,8 +1,11 @@
 //! What is read: odd rows, large ones, and what the log no longer tells.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use actors::alarm::{Archive, Look, Meaning, Position, Source};
+use actors::{
+    alarm::{Archive, Look, Position, Source, Translation},
+    change::{Change, Entry, Meaning, rows_at},
+};
 use alarm_hub::store::{Options, Store};
 use rusqlite::params;
 
@@ -125,6 +128,52 @@ fn a_page_is_bounded_in_bytes_however_large_its_texts_are() {
 }
 
 #[test]
+fn an_alarm_that_came_and_went_a_thousand_times_is_told_to_each_user_where_that_user_saw_it_come_and_go() {
+    let database = Database::new("");
+    let mut store = database.store();
+    let head = store.open().unwrap();
+    let other = database.other();
+    let flap = |lang: &str, user: &str, times: u32| {
+        for _ in 0..times {
+            let put = "INSERT INTO alarm (id, lang, message, user_id) VALUES ('hot', ?1, 'x', ?2)";
+            other.execute(put, params![lang, (!user.is_empty()).then_some(user)]).unwrap();
+            other.execute("DELETE FROM alarm WHERE id = 'hot' AND lang = ?1", [lang]).unwrap();
+        }
+    };
+    other.execute_batch("PRAGMA synchronous = off; BEGIN").unwrap();
+    flap("ko", "", 100);
+    flap("ja", "tiaz", 150);
+    other.execute_batch("INSERT INTO alarm (id, lang, message, user_id) VALUES ('hot', 'fr', 'x', 'tiaz')").unwrap();
+    flap("en", "anna", 150);
+    other.execute_batch("UPDATE alarm SET user_id = 'anna' WHERE lang = 'fr'").unwrap();
+    flap("en", "tiaz", 150);
+    flap("ko", "", 100);
+    other.execute_batch("COMMIT").unwrap();
+    let mut log = other.prepare("SELECT seq, existed, lang, user_id FROM alarm_log ORDER BY seq").unwrap();
+    let entry = |row: &rusqlite::Row<'_>| {
+        let (existed, lang): (bool, String) = (row.get(1)?, row.get(2)?);
+        let (lang, audience): (Arc<str>, Option<String>) = (lang.into(), row.get(3)?);
+        let before = || Translation {
+            lang: lang.clone(),
+            tag: None,
+            audience: audience.map(Into::into),
+            body: "x".to_owned().into(),
+        };
+        Ok(Entry { seq: row.get(0)?, before: existed.then(before), lang })
+    };
+    let entries: Vec<Entry> = log.query_map([], entry).unwrap().map(Result::unwrap).collect();
+    for seq in (0..entries.len() as u64).step_by(7) {
+        let page = store.page(Position { seq, ..head }, None, None).unwrap();
+        let few = &page.batch.changes[0];
+        let all = Change::new("hot".into(), entries[seq as usize..].to_vec(), few.after.clone());
+        for user in ["tiaz", "anna", "else"] {
+            let told: Vec<Meaning> = few.meanings_for(user).collect();
+            assert_eq!(told, all.meanings_for(user).collect::<Vec<_>>(), "{user} after {seq}");
+        }
+    }
+}
+
+#[test]
 fn an_alarm_that_changed_fifty_thousand_times_costs_each_page_little_and_reads_as_it_did_at_every_place() {
     let database = Database::new("");
     let mut store = database.store();
@@ -169,7 +218,11 @@ fn an_alarm_that_changed_fifty_thousand_times_costs_each_page_little_and_reads_a
                 |row| row.get(0),
             )
             .unwrap();
-        assert_eq!((text(&hot.before), text(&hot.after)), (message, "-25000".to_owned()), "{seq}");
+        assert_eq!(
+            (text(&rows_at(&hot.entries, &hot.after)), text(&hot.after)),
+            (message, "-25000".to_owned()),
+            "{seq}"
+        );
         let told: Vec<Meaning> = hot.meanings_for("other").collect();
         match seq {
             ..25_003 => assert_eq!(told, [Meaning::Left(25_003), Meaning::Arrived(25_004)], "{seq}"),

@@ -1,6 +1,9 @@
 //! What the triggers tell of statements that change more than they say: REPLACE, IGNORE, another key.
 
-use actors::alarm::{Archive, Look, Meaning, Position, Source};
+use actors::{
+    alarm::{Archive, Look, Position, Source},
+    change::{Meaning, rows_at},
+};
 use alarm_hub::store::Store;
 use rusqlite::Connection;
 
@@ -64,8 +67,11 @@ fn a_row_that_gets_the_key_of_another_ends_the_one_and_changes_the_other() {
         let before = written.store.page(Position { seq: 4, ..written.at }, None, None).unwrap();
         let three = before.batch.changes.iter().find(|change| &*change.id == "3").unwrap();
         let text = |rows: &[actors::alarm::Translation]| String::from_utf8(rows[0].body.to_vec()).unwrap();
-        assert!(text(&three.before).contains("three") && text(&three.after).contains("one"));
-        assert_eq!((three.before.len(), three.after.len(), written.places()), (1, 1, vec!["2".into(), "3".into()]));
+        assert!(text(&rows_at(&three.entries, &three.after)).contains("three") && text(&three.after).contains("one"));
+        assert_eq!(
+            (rows_at(&three.entries, &three.after).len(), three.after.len(), written.places()),
+            (1, 1, vec!["2".into(), "3".into()])
+        );
         assert_eq!(
             written.told("UPDATE OR REPLACE alarm SET lang = 'ko' WHERE id = '2' AND lang = 'ja'"),
             [("2".to_owned(), "stayed")]
