@@ -16,7 +16,7 @@ setup:
 # Whether the tests of actors by probes, and those of streams over sockets, pass so many times in a row, eight at once.
 # The exhaustive models are left out: they would go the same ways a hundred times.
 PROBES = hub:: user_session:: poller:: tree:: watch::
-SOCKETS = stream:: audience:: api:: clients:: server:: cli::
+SOCKETS = stream:: audience:: api:: api_alarms:: auth:: clients:: server:: cli::
 flaky: setup
 	for run in $$(seq $(RUNS)); do \
 	  cargo test -q --workspace --all-features --lib -- --skip ::model:: && \
