@@ -5,7 +5,7 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use ractor::{ActorRef, concurrency::JoinHandle};
@@ -39,6 +39,9 @@ pub const GREET_WITHIN: Duration = Duration::from_secs(2);
 /// How long a hub among others may take to read as far as a reader has been told by another one. Then the log was put
 /// back. Longer than it takes to find out that nothing can be read.
 pub const AHEAD: Duration = Duration::from_secs(10);
+
+/// Points of the grid on which pings come, in a heartbeat.
+const BEATS: u32 = 128;
 
 /// Control events that wait for room at most.
 const OWED_MAX: usize = 64;
@@ -442,8 +445,14 @@ impl Connection {
         self.after(delay, Tick::Pull);
     }
 
+    /// Arms the next ping: jittered, but on a grid that all connections share, so that the runtime wakes up once for the
+    /// pings of many.
     fn beat(&mut self) {
-        self.after(spread(self.heartbeat.mul_f32(0.8), self.heartbeat), Tick::Beat);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.after(
+            on_grid(now, spread(self.heartbeat.mul_f32(0.8), self.heartbeat), self.heartbeat / BEATS),
+            Tick::Beat,
+        );
     }
 
     fn after(&mut self, delay: Duration, tick: Tick) {
@@ -457,5 +466,26 @@ impl Connection {
             let _ = session.cast(SessionMessage::Tick(conn, tick)); // a session that ended needs none
         });
         self.timers.set(tick, timer);
+    }
+}
+
+/// The delay, shortened so that it ends on a point of this grid.
+fn on_grid(now: Duration, delay: Duration, grid: Duration) -> Duration {
+    let past = (now + delay).as_nanos() % grid.as_nanos().max(1);
+    delay.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_come_together_and_never_later_than_they_would_alone() {
+        let (grid, millis) = (Duration::from_millis(100), Duration::from_millis);
+        for (now, delay, shortened) in
+            [(0, 12_000, 12_000), (0, 12_099, 12_000), (70, 12_029, 11_930), (70, 12_030, 12_030)]
+        {
+            assert_eq!(on_grid(millis(now), millis(delay), grid), millis(shortened), "{now} {delay}");
+        }
     }
 }

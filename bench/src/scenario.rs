@@ -1,6 +1,7 @@
 //! The scenarios: what is done to a server, and which figures come out of it.
 
 use std::{
+    cell::Cell,
     fs,
     io::Write,
     net::TcpStream,
@@ -405,26 +406,40 @@ impl About<'_> {
         Ok(())
     }
 
-    /// User instructions a delivery and a takeover: the gate, since they are free of noise.
+    /// User instructions a delivery, a takeover and a heartbeat: the gate, since they are free of noise.
     fn instructions(&mut self) -> Outcome<()> {
         let (clients, alarms, takeovers) = if self.run.quick { (1_000, 10, 500) } else { (1_000, 20, 1_000) };
-        let counted = self.counted(clients, |about, server, load| {
+        let counted = self.counted(clients, "10m", |about, server, load| {
             (0..alarms).try_for_each(|_| about.round(server, load, clients).map(|_| ()))
         })?;
         self.tell("a delivery", "instr", counted / (alarms * clients) as f64);
-        let counted = self.counted(clients, |_, server, load| {
+        let counted = self.counted(clients, "10m", |_, server, load| {
             let query = format!("last_event_id={}", position(server, load, clients)?);
             switch(server, load, clients, &query, takeovers)?;
             load.rest(Duration::from_millis(200))
         })?;
         self.tell("a takeover", "instr", counted / takeovers as f64);
+        let pings = Cell::new(0);
+        let counted = self.counted(clients, "4s", |_, _, load| {
+            let before = load.blocks;
+            load.rest(Duration::from_secs(8))?;
+            pings.set(load.blocks - before);
+            Ok(())
+        })?;
+        self.tell("a heartbeat", "instr", counted / pings.get() as f64);
         Ok(())
     }
 
     /// Instructions that the hub executes while this is done and so many are connected, and at no other time.
-    fn counted(&self, clients: usize, work: impl Fn(&Self, &mut Server, &mut Load) -> Outcome<()>) -> Outcome<f64> {
+    fn counted(
+        &self,
+        clients: usize,
+        heartbeat: &str,
+        work: impl Fn(&Self, &mut Server, &mut Load) -> Outcome<()>,
+    ) -> Outcome<f64> {
         let valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=callgrind.out"];
-        let mut server = Server::start(self.kind, self.run, &["--poll-interval=1s"], &valgrind, 0)?;
+        let arguments = ["--poll-interval=1s", &format!("--heartbeat={heartbeat}")];
+        let mut server = Server::start(self.kind, self.run, &arguments, &valgrind, 0)?;
         let mut load = Load::new(server.address)?;
         server.open(&mut load, 0..clients, "")?;
         self.round(&mut server, &mut load, clients)?;

@@ -77,6 +77,19 @@ async fn event(feed: &mut Feed) -> Option<Event> {
     feed.parcel().await.map(|parcel| parcel.blocks[0].event.clone())
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_ping_comes_every_heartbeat_at_the_latest_and_not_much_sooner() {
+    let (session, _hub) = session().await;
+    let mut feed = open(&session, opening()).await;
+    assert!(matches!(event(&mut feed).await, Some(Event::Hello { .. })));
+    for _ in 0..50 {
+        let before = Instant::now();
+        assert!(matches!(event(&mut feed).await, Some(Event::Ping)));
+        let share = before.elapsed().as_secs_f64() / SETTINGS.heartbeat.as_secs_f64();
+        assert!((0.75..1.001).contains(&share), "{share}");
+    }
+}
+
 #[tokio::test]
 async fn a_late_disconnect_of_the_old_connection_leaves_the_new_one_alone() {
     let (session, _hub) = session().await;
