@@ -9,10 +9,12 @@ use std::{
     error::Error,
     fmt::Write as _,
     fs::{File, OpenOptions},
-    io::{self, IsTerminal, Write, stderr},
+    io::{self, BufWriter, IsTerminal, Write, stderr},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::Arc,
+    thread::sleep,
+    time::Duration,
 };
 
 use tracing::level_filters::LevelFilter;
@@ -28,6 +30,10 @@ type Problem = Box<dyn Error + Send + Sync>;
 
 /// Lines that wait to be written, at most.
 const WAITING: usize = 8_192;
+
+/// The first line is written at once, those that follow within this time together: a write for each would wake the thread
+/// that writes, and whoever watches the file, as often as somebody connects.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// The log while it is written. Dropped, it writes what waits, for a second at most.
 pub struct Log {
@@ -59,7 +65,7 @@ impl Log {
     pub fn begin(config: &Config) -> Result<Self, Problem> {
         let (filter, handle) = reload::Layer::new(filter(config)?);
         let writer = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).thread_name("log");
-        let (writer, writes) = writer.finish(stderr());
+        let (writer, writes) = writer.finish(Together(BufWriter::with_capacity(65_536, stderr())));
         let lost = Lost(Some(writer.error_counter()));
         let lines = fmt::layer().with_writer(move || OneLine(writer.clone()));
         let lines = match config.log_format {
@@ -129,7 +135,7 @@ struct OneLine<W>(W);
 impl<W: Write> Write for OneLine<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let inner = event.strip_suffix(b"\n").unwrap_or(event);
-        if inner.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        if inner.contains(&b'\n') || inner.contains(&b'\r') {
             let mut line = String::with_capacity(event.len() + 16);
             for letter in String::from_utf8_lossy(inner).chars() {
                 match letter {
@@ -150,9 +156,46 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
+/// Gathers what is written until it is flushed, which is when nothing waits any more, and then lets some more come.
+struct Together<W: Write>(BufWriter<W>);
+
+impl<W: Write> Write for Together<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        sleep(TOGETHER);
+        flushed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_wait_together_are_one_write() {
+        struct Told(Vec<Vec<u8>>);
+        impl Write for Told {
+            fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+                self.0.push(lines.to_vec());
+                Ok(lines.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut log = Together(BufWriter::new(Told(Vec::new())));
+        log.write_all(b"one\n").unwrap();
+        log.write_all(b"two\n").unwrap();
+        log.flush().unwrap();
+        log.write_all(b"three\n").unwrap();
+        log.flush().unwrap();
+        assert_eq!(log.0.get_ref().0, [&b"one\ntwo\n"[..], b"three\n"]);
+    }
 
     #[test]
     fn an_event_is_one_line_whatever_is_in_it() {

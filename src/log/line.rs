@@ -1,7 +1,10 @@
 //! A line of the log, as [`Full`] writes it. Where nobody sees colours, that is done here for a third of the
 //! instructions: whoever connects and whoever is displaced by that is told, and with language switches those are many.
 
-use std::fmt::{self, Debug, Write};
+use std::{
+    fmt::{self, Debug, Write},
+    time::SystemTime,
+};
 
 use tracing::{
     Event, Level, Subscriber,
@@ -11,7 +14,6 @@ use tracing_subscriber::{
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{Format, Full, Writer},
-        time::{FormatTime, SystemTime},
     },
     registry::LookupSpan,
 };
@@ -33,7 +35,7 @@ where
         if out.has_ansi_escapes() || about.target() == FOREIGN {
             return self.0.format_event(context, out, event);
         }
-        SystemTime.format_time(&mut out)?;
+        write!(out, "{}", humantime::format_rfc3339_micros(SystemTime::now()))?;
         out.write_str(match *about.level() {
             Level::ERROR => " ERROR ",
             Level::WARN => "  WARN ",
