@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::{
     alarm::{Position, Round, Translation},
     change::{Change, Meaning},
-    language::{Choice, Languages},
+    language::{Choice, Languages, Primary},
     memory::{Bulletin, Shape},
     sink::{Block, Event, room_for},
     tally::Tally,
@@ -39,6 +39,8 @@ const CHOICES_MAX: usize = 8;
 pub struct Delivery {
     user: Arc<str>,
     languages: Languages,
+    /// The one that it would like best.
+    first: Option<Primary>,
     settle: Duration,
     at: Position,
     pending: VecDeque<Waiting>,
@@ -77,8 +79,8 @@ impl Delivery {
     /// A reader at a position.
     pub fn new(user: Arc<str>, languages: Languages, settle: Duration, at: Position) -> Self {
         let (pending, told, tally) = (VecDeque::new(), HashMap::new(), Tally::default());
-        let choices = Vec::new();
-        Self { user, languages, settle, at, pending, told, round: None, choices, came: None, tally }
+        let (choices, first) = (Vec::new(), languages.first().copied());
+        Self { user, languages, first, settle, at, pending, told, round: None, choices, came: None, tally }
     }
 
     /// The reader came with its position, and may have got it from another hub.
@@ -221,7 +223,7 @@ impl Delivery {
                     if let (Event::Alarm { fallback, .. } | Event::Updated { fallback, .. }, Some((row, _))) =
                         (&event, chosen)
                     {
-                        self.tally.deliver(row, *fallback, self.languages.first());
+                        self.tally.deliver(row, *fallback, self.first.as_ref());
                     }
                     self.at.seq = told.meaning.seq();
                     blocks.push(Block { event, at: self.at });
@@ -290,7 +292,7 @@ impl Delivery {
 
     /// Whether the table lately had alarms in the reader's first language, and this row is in another (yet).
     fn lacks_first_language(&self, bulletin: &Bulletin, row: &Translation) -> bool {
-        let Some(first) = self.languages.first() else { return false };
+        let Some(first) = &self.first else { return false };
         row.tag.as_ref().is_none_or(|tag| tag.primary() != first) && bulletin.batch.recent.contains(first)
     }
 }

@@ -98,8 +98,7 @@ impl Ledger {
     }
 
     fn recent(&self) -> Arc<[Primary]> {
-        let tags =
-            self.changes.iter().filter_map(|change| Some(change.after.as_ref()?.tag.as_ref()?.primary().clone()));
+        let tags = self.changes.iter().filter_map(|change| Some(*change.after.as_ref()?.tag.as_ref()?.primary()));
         tags.collect()
     }
 }

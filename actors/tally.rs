@@ -50,7 +50,7 @@ impl ByLanguage {
         let room = self.each.len() < LANGUAGES_MAX;
         match language.map(|language| (language, self.each.iter_mut().find(|(each, _)| each == language))) {
             Some((_, Some((_, counted)))) => *counted += count,
-            Some((language, None)) if room => self.each.push((language.clone(), count)),
+            Some((language, None)) if room => self.each.push((*language, count)),
             _ => self.other += count,
         }
     }
@@ -140,8 +140,8 @@ mod tests {
         assert_eq!(tally, Tally::default());
         sum.add(&sum.clone());
         assert_eq!((sum.opened, sum.fallbacks, sum.delivered.other), (2, 2, 2));
-        assert_eq!(sum.delivered.each(), [(korean.primary().clone(), 4)]);
-        assert_eq!(sum.missing.each(), [(japanese.primary().clone(), 4)]);
+        assert_eq!(sum.delivered.each(), [(*korean.primary(), 4)]);
+        assert_eq!(sum.missing.each(), [(*japanese.primary(), 4)]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn read(start: usize, end: usize, seen: Instant) -> Arc<Bulletin> {
         (!entries.is_empty()).then(|| Change::new(id.into(), entries, after))
     };
     let aliases = Aliases::default();
-    let recent = ["ko", "ja"].iter().filter_map(|lang| Some(aliases.tag(lang)?.primary().clone())).collect();
+    let recent = ["ko", "ja"].iter().filter_map(|lang| Some(*aliases.tag(lang)?.primary())).collect();
     let (from, to) = (start as u64, end as u64);
     let round = Round { start: from, end: to };
     let changes = ["A", "B"].into_iter().filter_map(change).collect();

@@ -1,6 +1,6 @@
 //! Language tags: how real tables and requests write them, and what they mean.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, ops::Deref, sync::Arc};
 
 /// Characters of a tag that are read.
 const TAG_MAX: usize = 35;
@@ -108,18 +108,47 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("th", "Thai"),
 ];
 
+/// A part of a tag, four letters or digits at most, or none. In place: who is told of an alarm compares its languages, and
+/// thousands of readers are thousands of places in memory.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Subtag([u8; 4]);
+
+impl Subtag {
+    /// `None`: it is longer than that.
+    fn new(text: &str) -> Option<Self> {
+        let mut letters = [0; 4];
+        letters.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self(letters))
+    }
+}
+
+impl Deref for Subtag {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        let end = self.0.iter().position(|letter| *letter == 0).unwrap_or(self.0.len());
+        str::from_utf8(&self.0[..end]).unwrap_or_default() // it was made of text
+    }
+}
+
+impl fmt::Debug for Subtag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
 /// A language and its script: what makes two tags the same language to a reader. No script is the usual one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Primary {
-    language: Box<str>,
-    script: Box<str>,
+    language: Subtag,
+    script: Subtag,
 }
 
 /// The language, and the script if there is one to be told apart.
 impl fmt::Display for Primary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.language)?;
-        if self.script.is_empty() { Ok(()) } else { write!(f, "-{}", self.script) }
+        if self.script.is_empty() { Ok(()) } else { write!(f, "-{}", &*self.script) }
     }
 }
 
@@ -159,7 +188,7 @@ impl Primary {
 pub struct Tag {
     primary: Primary,
     script_said: bool,
-    region: Box<str>,
+    region: Subtag,
     canonical: bool,
 }
 
@@ -202,9 +231,9 @@ impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.primary.language)?;
         if self.script_said {
-            write!(f, "-{}", self.primary.script)?;
+            write!(f, "-{}", &*self.primary.script)?;
         }
-        if self.region.is_empty() { Ok(()) } else { write!(f, "-{}", self.region) }
+        if self.region.is_empty() { Ok(()) } else { write!(f, "-{}", &*self.region) }
     }
 }
 
@@ -311,7 +340,7 @@ fn parse(plain: &str) -> Option<Tag> {
         ("sr", _) => script.as_deref().unwrap_or("Cyrl"),
         _ => script.as_deref().filter(|said| *said != usual).unwrap_or_default(),
     };
-    let primary = Primary { language: language.into(), script: script.into() };
+    let primary = Primary { language: Subtag::new(language)?, script: Subtag::new(script)? };
     let script_said = said_script && !primary.script.is_empty();
-    Some(Tag { primary, script_said, region: region.into(), canonical: false })
+    Some(Tag { primary, script_said, region: Subtag::new(&region)?, canonical: false })
 }

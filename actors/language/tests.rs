@@ -438,7 +438,7 @@ fn the_language_that_is_waited_for_is_the_first_one_or_the_default() {
         let languages = Languages::new(Some(query.as_bytes()), &[header.as_bytes()], default, &aliases);
         languages.first().cloned()
     };
-    let of = |tag: &str| aliases.tag(tag).map(|tag| tag.primary().clone());
+    let of = |tag: &str| aliases.tag(tag).map(|tag| *tag.primary());
     assert_eq!(first("ja", "ko"), of("ja"));
     assert_eq!(first("", "fr;q=0.1,ko"), of("ko"));
     assert_eq!(first("", "*,ko;q=0.5"), of("ko"));
@@ -523,7 +523,7 @@ proptest! {
         prop_assert_eq!(choice.fallback, again.fallback);
         if !choice.fallback {
             let again = tags[again.index].clone();
-            prop_assert_eq!(chosen.map(|tag| tag.primary().clone()), again.map(|tag| tag.primary().clone()));
+            prop_assert_eq!(chosen.map(|tag| *tag.primary()), again.map(|tag| *tag.primary()));
         }
     }
 }

@@ -94,7 +94,7 @@ pub fn decode(bytes: &[u8], from: u64, to: u64, round: Round) -> Result<Batch, S
         Change::abridged(alarm.id, entries, Sights(sights), after)
     };
     let changes = written.changes.into_iter().map(change).collect();
-    let recent = written.recent.iter().filter_map(|lang| Some(aliases.tag(lang)?.primary().clone())).collect();
+    let recent = written.recent.iter().filter_map(|lang| Some(*aliases.tag(lang)?.primary())).collect();
     let (feed, seen) = (FeedName(written.feed), Instant::now());
     Ok(Batch { feed, from, to, round, gap: false, changes, recent, seen, made: seen })
 }
@@ -128,7 +128,7 @@ mod tests {
         ];
         let after = vec![row("jp", None), row("US-en", None), row("!?", None)];
         let round = Round { start: 2, end: 9 };
-        let recent = ["zh-TW", "ko"].iter().filter_map(|tag| Some(aliases.tag(tag)?.primary().clone())).collect();
+        let recent = ["zh-TW", "ko"].iter().filter_map(|tag| Some(*aliases.tag(tag)?.primary())).collect();
         let seen = Instant::now();
         let changes = vec![Change::new("1".into(), entries, after)];
         let feed = FeedName(7);

@@ -108,7 +108,7 @@ fn languages(connection: &Connection, options: &Options, wanted: &[Tag], report:
     let mut languages: Vec<(Primary, String)> = Vec::new();
     let mut note = |tag: &Tag| {
         if report.alarms > 0 && languages.iter().all(|(primary, _)| primary != tag.primary()) {
-            languages.push((tag.primary().clone(), tag.to_string()));
+            languages.push((*tag.primary(), tag.to_string()));
         }
     };
     wanted.iter().for_each(&mut note);

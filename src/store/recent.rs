@@ -38,7 +38,7 @@ impl Recent {
                 recent.see(tag.primary());
             }
         }
-        recent.list = recent.seen.iter().map(|(language, _)| language.clone()).collect();
+        recent.list = recent.seen.iter().map(|(language, _)| *language).collect();
         Ok(recent)
     }
 
@@ -55,7 +55,7 @@ impl Recent {
         let since = self.alarms.saturating_sub(ALARMS);
         self.seen.retain(|(_, last)| *last >= since);
         if self.seen.len() != self.list.len() || !self.seen.iter().all(|(language, _)| self.list.contains(language)) {
-            self.list = self.seen.iter().map(|(language, _)| language.clone()).collect();
+            self.list = self.seen.iter().map(|(language, _)| *language).collect();
         }
         self.list.clone()
     }
@@ -63,7 +63,7 @@ impl Recent {
     fn see(&mut self, language: &Primary) {
         match self.seen.iter_mut().find(|(seen, _)| seen == language) {
             Some((_, last)) => *last = self.alarms,
-            None => self.seen.push((language.clone(), self.alarms)),
+            None => self.seen.push((*language, self.alarms)),
         }
     }
 }
@@ -81,7 +81,7 @@ mod tests {
             let row = Translation { lang: lang.into(), tag, audience: None, body: bytes::Bytes::new() };
             Change::standing("1".into(), 1, vec![row])
         };
-        let primary = |lang: &str| aliases.tag(lang).unwrap().primary().clone();
+        let primary = |lang: &str| *aliases.tag(lang).unwrap().primary();
         let mut recent = Recent::default();
         assert_eq!(*recent.note(&[change("ja")]), [primary("ja")]);
         let korean: Vec<Change> = (0..200).map(|_| change("ko")).collect();
