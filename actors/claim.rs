@@ -83,7 +83,7 @@ impl Claim {
 /// 32 hex digits.
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        fmt::Display::fmt(&Uuid::from_u128(self.0).simple(), f)
     }
 }
 

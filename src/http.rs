@@ -40,7 +40,7 @@ use warp::{
     Filter, Reply,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{self, Entry},
+        header::{self, AsHeaderName, Entry},
     },
     reply::Response,
 };
@@ -143,16 +143,17 @@ impl Request {
     /// The first query parameter of that name, decoded.
     pub fn parameter(&self, name: &str) -> Option<String> {
         // Most names are written as they are: only what may be the right one is decoded.
-        let may_be = |pair: &&str| pair.starts_with(name) || pair.contains(['%', '+']);
+        let is_coded = |byte| matches!(byte, b'%' | b'+');
+        let may_be = |pair: &&str| pair.starts_with(name) || pair.bytes().any(is_coded);
         let mut found = self.query.split('&').filter(may_be).flat_map(|pair| form_urlencoded::parse(pair.as_bytes()));
         found.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
     /// The text of a header in lower case, its lines joined; what is no UTF-8 is replaced.
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub fn header(&self, name: impl AsHeaderName) -> Option<String> {
         let lines = self.headers.get_all(name).iter();
-        let lines: Vec<_> = lines.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase()).collect();
-        (!lines.is_empty()).then(|| lines.join(", "))
+        let lines = lines.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+        lines.reduce(|joined, line| joined + ", " + &line)
     }
 }
 

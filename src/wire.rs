@@ -11,6 +11,7 @@ use actors::{
     sink::{Block, Event},
 };
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -27,6 +28,37 @@ pub fn body(id: &str, lang: &str, message: &str, isn_dt: Option<&str>, truncated
         text.push_str(r#","truncated":true"#);
     }
     text.into()
+}
+
+/// The data of a hello.
+#[derive(Serialize)]
+struct Hello<'a> {
+    conn: &'a str,
+    user: &'a str,
+    languages: &'a [String],
+    resumed: bool,
+    heartbeat_ms: u128,
+    server: &'static str,
+}
+
+const SERVER: &str = concat!("alarm-hub/", env!("CARGO_PKG_VERSION"));
+
+/// The data of a bye.
+#[derive(Serialize)]
+struct Bye<'a> {
+    reason: &'static str,
+    reconnect: bool,
+    conn: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_ms: Option<u128>,
+}
+
+fn text(data: &impl Serialize) -> String {
+    serde_json::to_string(data).unwrap_or_default() // what has only texts, numbers and flags can be written
+}
+
+fn join(parts: &[&str], out: &mut Vec<u8>) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 /// Writes the blocks of one connection (WHATWG HTML §9.2). What they have in common is made once.
@@ -62,15 +94,16 @@ impl Encoder {
     pub fn encode(&self, block: &Block, out: &mut Vec<u8>) {
         let (event, data, retry) = match &block.event {
             Event::Hello { user, languages, resumed, heartbeat, retry } => {
-                let data = format!(
-                    r#"{{"conn":"{}","user":{},"languages":{},"resumed":{resumed},"heartbeat_ms":{},"server":"alarm-hub/{}"}}"#,
-                    self.conn.simple(),
-                    json!(&**user),
-                    json!(&**languages),
-                    heartbeat.as_millis(),
-                    env!("CARGO_PKG_VERSION")
-                );
-                ("hello", data, Some(*retry))
+                let mut name = Uuid::encode_buffer();
+                let data = Hello {
+                    conn: self.conn.simple().encode_lower(&mut name),
+                    user,
+                    languages,
+                    resumed: *resumed,
+                    heartbeat_ms: heartbeat.as_millis(),
+                    server: SERVER,
+                };
+                ("hello", text(&data), Some(*retry))
             }
             Event::Alarm { body, fallback } | Event::Updated { body, fallback } => {
                 let name: &[u8] = if matches!(block.event, Event::Alarm { .. }) {
@@ -105,19 +138,20 @@ impl Encoder {
                 ("status", data, None)
             }
             Event::Bye { reason, retry } => {
-                let conn = self.conn.simple();
-                let mut data = format!(r#"{{"reason":"{reason}","reconnect":{},"conn":"{conn}""#, reason.reconnect());
-                if let Some(retry) = retry {
-                    let _ = write!(data, r#","retry_ms":{}"#, retry.as_millis()); // writing to a string cannot fail
-                }
-                data.push('}');
-                ("bye", data, *retry)
+                let mut name = Uuid::encode_buffer();
+                let data = Bye {
+                    reason: reason.as_str(),
+                    reconnect: reason.reconnect(),
+                    conn: self.conn.simple().encode_lower(&mut name),
+                    retry_ms: retry.map(|retry| retry.as_millis()),
+                };
+                ("bye", text(&data), *retry)
             }
         };
         if let Some(retry) = retry {
-            out.extend_from_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
+            join(&["retry: ", itoa::Buffer::new().format(retry.as_millis()), "\n"], out);
         }
-        out.extend_from_slice(format!("event: {event}\ndata: {data}").as_bytes());
+        join(&["event: ", event, "\ndata: ", &data], out);
         self.identify(block.at, out);
     }
 

@@ -49,7 +49,7 @@ pub fn page(api: &Api, request: &Request) -> Result<(), Problem> {
     if !named && request.header("sec-fetch-site").is_some_and(|site| !matches!(&*site, "same-origin" | "none")) {
         return foreign();
     }
-    match (request.header("origin"), request.header("host")) {
+    match (request.header(header::ORIGIN), request.header(header::HOST)) {
         (Some(origin), Some(host)) if !named && !is_same(&origin, &host) => foreign(),
         (Some(_), None) if !named => foreign(),
         _ => Ok(()),
@@ -59,7 +59,7 @@ pub fn page(api: &Api, request: &Request) -> Result<(), Problem> {
 /// Whether a request that a browser itself vouches for, and that changes something, was meant by the user: browsers
 /// send an `Origin` with every such request.
 pub fn meant(request: &Request) -> Result<(), Problem> {
-    let told = request.header("origin").is_some() || request.header("sec-fetch-site").is_some();
+    let told = request.header(header::ORIGIN).is_some() || request.header("sec-fetch-site").is_some();
     if request.method == Method::GET || told {
         return Ok(());
     }
@@ -78,7 +78,7 @@ fn is_same(origin: &str, host: &str) -> bool {
 }
 
 fn is_named(api: &Api, request: &Request) -> bool {
-    request.header("origin").is_some_and(|origin| api.cors_origins.contains(&origin))
+    request.header(header::ORIGIN).is_some_and(|origin| api.cors_origins.contains(&origin))
 }
 
 /// The answer to `OPTIONS`: which methods there are and, to a page of an origin that was named, what it may send.

@@ -232,7 +232,7 @@ fn busy(retry: Duration, position: Option<Position>, claim: Option<Claim>) -> Re
 /// Opening has a side effect: neither a form of the page nor an image on it must cause it. Answers whether the request
 /// said by itself that it wants an event stream.
 fn guard(request: &Request) -> Result<bool, Problem> {
-    let accept = request.header("accept").unwrap_or_else(|| "*/*".to_owned());
+    let accept = request.header(header::ACCEPT).unwrap_or_else(|| "*/*".to_owned());
     let quality = |range| accept.split(',').find_map(|member| quality(member, range));
     // What is nearest decides (RFC 9110 §12.5.1).
     let wanted = ["text/event-stream", "text/*", "*/*"].into_iter().find_map(quality);

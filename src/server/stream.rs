@@ -9,7 +9,6 @@ use std::{
     error::Error,
     future::poll_fn,
     io,
-    io::Write as _,
     pin::Pin,
     task::{Context, Poll, ready},
     time::SystemTime,
@@ -49,18 +48,17 @@ pub async fn write(io: impl Line, stream: Stream) -> Result<(), Problem> {
     let (parts, body) = stream.response.into_parts();
     (stream.straight)(io.tap());
     let mut head = Vec::with_capacity(1_024);
-    // Writing to a vector cannot fail, nor can what it is asked to write.
-    let _ = write!(head, "HTTP/1.1 {}\r\n", parts.status);
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+    put(&[b"HTTP/1.1 ", parts.status.as_str().as_bytes(), b" "]);
+    put(&[parts.status.canonical_reason().unwrap_or_default().as_bytes(), b"\r\n"]);
     for (name, value) in &parts.headers {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
+        put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
     let now = httpdate::fmt_http_date(SystemTime::now());
+    put(&[DATE.as_str().as_bytes(), b": ", now.as_bytes(), b"\r\n"]);
     // No `Connection: close`, though nothing comes after it: some clients (undici) then take a stream that broke off for
     // one that ended as it should.
-    let _ = write!(head, "{DATE}: {now}\r\n{TRANSFER_ENCODING}: chunked\r\n\r\n"); // as above
+    put(&[TRANSFER_ENCODING.as_str().as_bytes(), b": chunked\r\n\r\n"]);
     drop(parts);
     let mut writer = Writer { io, body, head, out: Bytes::new(), ends: false };
     let (mut cut, mut turn) = (stream.cut, stream.turn);

@@ -8,6 +8,7 @@ use std::{
 
 use actors::alarm::Refusal;
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
 
 use super::{
     adopt::{meta, set_meta},
@@ -34,7 +35,9 @@ pub(super) fn revoke(connection: &Connection, claims: &[(Arc<str>, u128)]) -> ru
          ON CONFLICT (user_id) DO UPDATE SET revoked = max(revoked, excluded.revoked), at = excluded.at",
     )?;
     let now = milliseconds(SystemTime::now());
-    claims.iter().try_for_each(|(user, claim)| revoke.execute(params![user, format!("{claim:032x}"), now]).map(|_| ()))
+    claims.iter().try_for_each(|(user, claim)| {
+        revoke.execute(params![user, Uuid::from_u128(*claim).simple().to_string(), now]).map(|_| ())
+    })
 }
 
 /// What was noted last of the clock of claims.
