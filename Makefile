@@ -72,7 +72,7 @@ tarball:
 	target/$(NAME)/alarm-hub generate target/$(NAME)/completions
 	mv target/$(NAME)/completions/man target/$(NAME)
 	tar czf target/$(NAME).tar.gz --owner=0 --group=0 -C target $(NAME)
-SHIPPED = Caddyfile Containerfile alarm-hub.service alarm-hub.sysusers alarm-hub.toml alerts.yml grafana.json haproxy.cfg nginx.conf
+SHIPPED = Caddyfile Containerfile alarm-hub.logrotate alarm-hub.service alarm-hub.sysusers alarm-hub.toml alerts.yml grafana.json haproxy.cfg nginx.conf
 
 # That binary alone in an empty directory, and in the image that its Containerfile makes. Needs buildah.
 tarball-test: tarball
