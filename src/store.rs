@@ -142,8 +142,9 @@ fn failure(cause: &rusqlite::Error) -> Failure {
 
 /// Why the file at `path` cannot be opened, by its name.
 fn unopened(path: &Path, cause: &rusqlite::Error) -> Failure {
-    let Failure { fault, cause } = failure(cause);
-    Failure { fault, cause: format!("{}: {cause}", path.display()) }
+    let (path, Failure { fault, cause }) = (path.display().to_string(), failure(cause));
+    // Where there is no file to open, the name is said already.
+    Failure { fault, cause: if cause.contains(&path) { cause } else { format!("{path}: {cause}") } }
 }
 
 impl Store {

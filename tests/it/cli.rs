@@ -230,6 +230,9 @@ fn init_refuses_what_is_no_database_and_leaves_it_alone() {
     assert_eq!(done.code, Some(1));
     assert!(done.said.contains("letter.txt: file is not a database"), "{}", done.said);
     assert_eq!(fs::read_to_string(path).unwrap(), "dear operator, ".repeat(100));
+    fs::create_dir(directory.path().join("folder")).unwrap();
+    let folder = run(&directory, &["init", "--db", "folder"]);
+    assert!(folder.code == Some(1) && folder.said.matches("folder").count() == 1, "{}", folder.said);
 }
 
 #[test]
