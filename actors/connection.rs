@@ -2,14 +2,16 @@
 //!
 //! Its methods take what happened and tell as much as there is room for; an error is the reason to end it.
 
+mod timers;
+
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
-use ractor::{ActorRef, concurrency::JoinHandle};
-use tokio::time::{Instant, sleep};
+use ractor::ActorRef;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -19,10 +21,12 @@ use crate::{
     hub::{HubMessage, Opening, Session, Settings},
     memory::Bulletin,
     sink::{Block, Event, Reason, Sink, Status, room_for},
-    spread,
     tally::Tally,
     user_session::{Pulled, SessionMessage},
 };
+
+pub use timers::Tick;
+use timers::Timers;
 
 /// How long a full sink may take to become half empty before its connection is ended.
 pub const STALL: Duration = Duration::from_secs(5);
@@ -40,55 +44,8 @@ pub const GREET_WITHIN: Duration = Duration::from_secs(2);
 /// back. Longer than it takes to find out that nothing can be read.
 pub const AHEAD: Duration = Duration::from_secs(10);
 
-/// Points of the grid on which pings come, in a heartbeat.
-const BEATS: u32 = 128;
-
 /// Control events that wait for room at most.
 const OWED_MAX: usize = 64;
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tick {
-    /// The next ping is due.
-    Beat,
-    /// The hello has waited long enough.
-    Greet,
-    /// The sink has room again.
-    Room,
-    /// The sink has been full for long.
-    Stalled,
-    /// An alarm waited long enough for the reader's first language.
-    Settled,
-    /// The answer to a pull should be there, or it is time to ask again.
-    Pull,
-    /// The hub should have read as far as the reader has.
-    Ahead,
-    /// The permission ends.
-    Expired,
-}
-
-/// A timer of each kind at most: to start one is to stop the one before. They end with the connection.
-#[derive(Default)]
-struct Timers([Option<JoinHandle<()>>; Tick::Expired as usize + 1]);
-
-impl Timers {
-    fn set(&mut self, tick: Tick, timer: JoinHandle<()>) {
-        self.stop(tick);
-        self.0[tick as usize] = Some(timer);
-    }
-
-    fn stop(&mut self, tick: Tick) {
-        if let Some(timer) = self.0[tick as usize].take() {
-            timer.abort();
-        }
-    }
-}
-
-impl Drop for Timers {
-    fn drop(&mut self) {
-        self.0.iter().flatten().for_each(JoinHandle::abort);
-    }
-}
 
 /// The one live connection.
 pub(crate) struct Connection {
@@ -103,7 +60,6 @@ pub(crate) struct Connection {
     sink: Sink,
     session: ActorRef<SessionMessage>,
     hub: ActorRef<HubMessage>,
-    heartbeat: Duration,
     head: u64,
     since: SystemTime,
     took_over: bool,
@@ -156,6 +112,7 @@ impl Connection {
         let known = opening.position.filter(near);
         let user = opening.user.clone();
         let delivery = Delivery::new(user.clone(), opening.languages, settings.settle, known.unwrap_or(head));
+        let timers = Timers::new(conn, session.clone());
         let mut connection = Self {
             conn,
             shared,
@@ -164,7 +121,6 @@ impl Connection {
             sink,
             session,
             hub,
-            heartbeat: settings.heartbeat,
             head: head.seq,
             since: SystemTime::now(),
             took_over,
@@ -178,25 +134,25 @@ impl Connection {
             full: None,
             settles: None,
             pull: None,
-            timers: Timers::default(),
+            timers,
         };
         if opening.position.is_some() && known.is_none() {
             connection.owed.push_back(Event::Reset);
         }
         if known.is_some_and(|known| known.seq > head.seq) {
-            connection.after(AHEAD, Tick::Ahead);
+            connection.timers.after(AHEAD, Tick::Ahead);
         }
         if status != Status::default() {
             connection.owed.push_back(Event::Status(status));
         }
-        connection.beat();
+        connection.timers.beat(settings.heartbeat);
         if let Some(expires) = opening.expires {
-            connection.after(expires.duration_since(SystemTime::now()).unwrap_or_default(), Tick::Expired);
+            connection.timers.after(expires.duration_since(SystemTime::now()).unwrap_or_default(), Tick::Expired);
         }
         if opening.position.is_none() && opening.history > 0 {
             let ask = HubMessage::Origin { session: connection.session.clone(), conn, user, count: opening.history };
             let _ = connection.hub.cast(ask); // without its parent a session is about to end
-            connection.after(GREET_WITHIN, Tick::Greet);
+            connection.timers.after(GREET_WITHIN, Tick::Greet);
         } else {
             connection.greet();
         }
@@ -278,7 +234,6 @@ impl Connection {
                     let ping = Block { event: Event::Ping, at: self.delivery.at() };
                     let _ = self.sink.offer(vec![ping], None); // a full sink shows that there is life
                 }
-                self.beat();
                 Ok(())
             }
             Tick::Greet => self.origin(None),
@@ -298,7 +253,7 @@ impl Connection {
             }
             Tick::Ahead if self.delivery.at().seq > self.head => {
                 if self.status.down_since.is_some() {
-                    self.after(AHEAD, Tick::Ahead);
+                    self.timers.after(AHEAD, Tick::Ahead);
                     return Ok(());
                 }
                 self.reset(Position { feed: self.delivery.at().feed, seq: self.head })
@@ -415,7 +370,7 @@ impl Connection {
             Stop::Settle(until) if self.settles == Some(until) => {}
             Stop::Settle(until) => {
                 self.settles = Some(until);
-                self.after(until.duration_since(Instant::now()), Tick::Settled);
+                self.timers.after(until.duration_since(Instant::now()), Tick::Settled);
             }
         }
         Ok(())
@@ -425,8 +380,8 @@ impl Connection {
         self.full = Some(Instant::now() + STALL);
         // Half of it, so that a reader is not woken for each alarm that it takes.
         let room = self.sink.room_again(needed.max(self.sink.capacity() / 2));
-        self.once(room, Tick::Room);
-        self.after(STALL, Tick::Stalled);
+        self.timers.once(room, Tick::Room);
+        self.timers.after(STALL, Tick::Stalled);
     }
 
     fn pull(&mut self) {
@@ -442,50 +397,6 @@ impl Connection {
 
     fn pull_after(&mut self, delay: Duration) {
         self.pull = Some(Instant::now() + delay);
-        self.after(delay, Tick::Pull);
-    }
-
-    /// Arms the next ping: jittered, but on a grid that all connections share, so that the runtime wakes up once for the
-    /// pings of many.
-    fn beat(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.after(
-            on_grid(now, spread(self.heartbeat.mul_f32(0.8), self.heartbeat), self.heartbeat / BEATS),
-            Tick::Beat,
-        );
-    }
-
-    fn after(&mut self, delay: Duration, tick: Tick) {
-        self.once(sleep(delay), tick);
-    }
-
-    fn once(&mut self, happened: impl Future<Output = ()> + Send + 'static, tick: Tick) {
-        let (conn, session) = (self.conn, self.session.clone());
-        let timer = tokio::spawn(async move {
-            happened.await;
-            let _ = session.cast(SessionMessage::Tick(conn, tick)); // a session that ended needs none
-        });
-        self.timers.set(tick, timer);
-    }
-}
-
-/// The delay, shortened so that it ends on a point of this grid.
-fn on_grid(now: Duration, delay: Duration, grid: Duration) -> Duration {
-    let past = (now + delay).as_nanos() % grid.as_nanos().max(1);
-    delay.saturating_sub(Duration::from_nanos(u64::try_from(past).unwrap_or_default()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pings_come_together_and_never_later_than_they_would_alone() {
-        let (grid, millis) = (Duration::from_millis(100), Duration::from_millis);
-        for (now, delay, shortened) in
-            [(0, 12_000, 12_000), (0, 12_099, 12_000), (70, 12_029, 11_930), (70, 12_030, 12_030)]
-        {
-            assert_eq!(on_grid(millis(now), millis(delay), grid), millis(shortened), "{now} {delay}");
-        }
+        self.timers.after(delay, Tick::Pull);
     }
 }

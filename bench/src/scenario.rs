@@ -420,9 +420,9 @@ impl About<'_> {
         })?;
         self.tell("a takeover", "instr", counted / takeovers as f64);
         let pings = Cell::new(0);
-        let counted = self.counted(clients, "4s", |_, _, load| {
+        let counted = self.counted(clients, "1s", |_, _, load| {
             let before = load.blocks;
-            load.rest(Duration::from_secs(8))?;
+            load.rest(Duration::from_secs(3))?;
             pings.set(load.blocks - before);
             Ok(())
         })?;
