@@ -240,8 +240,8 @@ fn grown_by(rows: u64) -> u64 {
 }
 
 #[test]
-fn what_a_hundred_thousand_rows_at_once_take_of_memory_does_not_grow_with_their_number() {
-    // `make million` asks for more.
+fn what_very_many_rows_at_once_take_of_memory_does_not_grow_with_their_number() {
+    // `make test` asks for more.
     let rows = std::env::var("ROWS").map_or(100_000, |rows| rows.parse().expect("ROWS is a number"));
     let (some, many) = (grown_by(rows / 4), grown_by(rows));
     println!("{} rows: {some} KiB; {rows} rows: {many} KiB", rows / 4);
