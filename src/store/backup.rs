@@ -10,7 +10,7 @@ use std::{
 use actors::alarm::{Failure, Fault};
 use rusqlite::{Connection, OpenFlags, backup::Backup};
 
-use super::{adopt, unopened};
+use super::{adopt, opening::unopened};
 
 /// Pages that are copied at once where readers and writers exclude each other, and the pause between.
 const PAGES: i32 = 1_024;

@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::{
     Options, adopt,
+    opening::unopened,
     row::text,
     table::{Found, Table},
-    unopened,
 };
 
 /// Examples of alarms that lack a language.
