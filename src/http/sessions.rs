@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actors::{
+    alarm::Write,
     cluster::ClusterMessage,
     hub::{HubMessage, Session},
 };
@@ -71,6 +72,11 @@ pub async fn kick(api: &Api, user: Arc<str>, request: &Request, caller: &Caller)
     }
     if was_live {
         audit::acted(request, caller, "kicked", &user);
+        // What the session told the hub of the revocation has passed on to the archive when the hub answers this, and is
+        // written before a write that comes after it: who was kicked stays away although the hub be killed now. A
+        // database that cannot be written keeps nobody here.
+        let _ = api.ask(&hub, |reply| HubMessage::Session(user, reply)).await;
+        let _ = api.write(Write::Revoke(Vec::new())).await;
     }
     if was_live { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(absent()) }
 }

@@ -353,3 +353,17 @@ fn who_is_connected_is_listed_and_can_be_ended() {
     assert_eq!((back.status, back.header("cache-control")), (204, Some("no-store")), "{back:?}");
     assert!(hub.get("/sessions/alice", "").is(404, "not-connected"));
 }
+
+#[test]
+fn who_was_kicked_stays_away_although_the_hub_is_killed_at_once() {
+    let directory = TempDir::new().unwrap();
+    for user in ["a", "b", "c", "d"] {
+        let hub = Hub::start(directory.path(), &[]);
+        let page = hub.live(user, "");
+        assert_eq!(hub.ask("DELETE", &format!("/sessions/{user}"), "", b"").status, 204);
+        drop(hub); // kill -9
+        let hub = Hub::start(directory.path(), &[]);
+        let resume = format!("Accept: text/event-stream\r\nLast-Event-ID: {}\r\n", page.id);
+        assert_eq!(hub.get(&format!("/connection/{user}"), &resume).status, 204, "{user}");
+    }
+}
