@@ -110,6 +110,8 @@ pub enum ClusterMessage {
     Notes(Vec<Note>, RpcReplyPort<()>),
     /// It is time to see whose word is due.
     Tick,
+    /// The mailbox cannot be read: whether all is away is found out by saying something.
+    Unread,
     /// It is time to try again.
     Again,
     /// Other hubs had long enough to answer.
@@ -457,6 +459,9 @@ async fn read(mut mailbox: Box<dyn Mailbox>, owner: ActorRef<ClusterMessage>) {
             }
             // The exchange tells of it, and asks anew what a lost note would have told.
             Err(_) => {
+                if owner.cast(ClusterMessage::Unread).is_err() {
+                    return;
+                }
                 sleep(spread(Duration::ZERO, pause)).await;
                 pause = (pause * 2).min(AGAIN_MAX);
                 if owner.get_status() >= ractor::ActorStatus::Stopping {
@@ -538,6 +543,7 @@ impl Actor for ClusterActor {
                 let _ = reply.send(()); // the reader ends with its owner
             }
             ClusterMessage::Tick => state.tick(),
+            ClusterMessage::Unread => state.list(),
             ClusterMessage::Again => {
                 if let Some(exchange) = state.exchange.take() {
                     state.compare(exchange);

@@ -436,3 +436,19 @@ fn a_hub_is_asked_for_its_sessions_from_the_moment_it_is_there() {
         assert!(told.is_empty());
     });
 }
+
+#[test]
+fn a_hub_without_users_finds_out_by_itself_that_all_is_away_and_that_it_is_back() {
+    both(async |place, mut one, _other| {
+        let alone = |message| match message {
+            HubMessage::Alone { since, .. } => Some(since.is_some()),
+            _ => None,
+        };
+        assert_eq!(one.newest("tiaz").await, None); // nothing of the start is left to be said
+        place.lose();
+        let told = tokio::time::timeout(Duration::from_secs(20), one.hears(alone)).await;
+        assert_eq!(told, Ok(true), "it need not say anything for its users");
+        place.find();
+        assert!(!one.hears(alone).await);
+    });
+}
