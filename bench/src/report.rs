@@ -48,8 +48,12 @@ const GOALS: &[(&str, Of, Bound)] = &[
     ("growth: history, many rows to 1,000", Of::Hub, Bound::Most(1.2)),
 ];
 
-/// A twentieth above what was counted last (4,799 and 118,984): more is a step back.
-const GATES: &[(&str, f64)] = &[("instructions: a delivery", 5_050.0), ("instructions: a takeover", 125_000.0)];
+/// A twentieth above what was counted last (4,791, 104,158 and 5,003): more is a step back.
+const GATES: &[(&str, f64)] = &[
+    ("instructions: a delivery", 5_030.0),
+    ("instructions: a takeover", 109_400.0),
+    ("instructions: a heartbeat", 5_250.0),
+];
 
 struct Figure {
     name: String,
