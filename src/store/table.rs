@@ -86,13 +86,13 @@ impl Table {
     }
 
     /// The condition that a row of the table, named `row`, belongs to the alarm whose id as text is `id`. 5 and '5' are
-    /// one alarm. Uses the table's own index.
+    /// one alarm, and so are bytes and their text. Uses the table's own index.
     pub(super) fn is_of(&self, row: &str, id: &str) -> String {
         if self.is_typed {
-            format!("{row}.id = {id}")
+            format!("{row}.id IN ({id}, CAST({id} AS BLOB))")
         } else {
-            let number = format!("CASE WHEN CAST(CAST({id} AS INTEGER) AS TEXT) = {id} THEN CAST({id} AS INTEGER) END");
-            format!("{row}.id IN (+{id}, {number})")
+            let kinds = ["INTEGER", "REAL", "BLOB"].map(|kind| format!("CAST({id} AS {kind})")).join(", ");
+            format!("({row}.id IN (+{id}, {kinds}) AND CAST({row}.id AS TEXT) = {id})")
         }
     }
 

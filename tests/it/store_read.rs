@@ -56,6 +56,29 @@ fn a_log_that_somebody_cut_is_a_gap_as_well() {
 }
 
 #[test]
+fn an_id_of_any_kind_names_an_alarm_that_is_told_and_cleared() {
+    for table in ["", "CREATE TABLE alarm (id, lang, message, UNIQUE (id, lang))"] {
+        let database = Database::new(table);
+        let mut store = database.store();
+        let mut at = store.open().unwrap();
+        let other = database.other();
+        let insert =
+            "INSERT INTO alarm (id, lang, message) VALUES (x'62797465', 'ko', 'x'), (1.5, 'ko', 'x'), (7, 'ko', 'x'),
+                      ('07', 'ko', 'x'), ('7.0', 'ko', 'x'), ('text', 'ko', 'x')";
+        for (write, is_there) in [(insert, true), ("DELETE FROM alarm", false)] {
+            other.execute_batch(write).unwrap();
+            let Look::News(batch) = store.look(at, None).unwrap() else { panic!("there is news") };
+            at.seq = batch.to;
+            let mut told: Vec<(&str, usize)> =
+                batch.changes.iter().map(|change| (&*change.id, change.after.len())).collect();
+            told.sort_unstable();
+            let rows = usize::from(is_there);
+            assert_eq!(told, ["07", "1.5", "7", "7.0", "byte", "text"].map(|id| (id, rows)), "{table}: {write}");
+        }
+    }
+}
+
+#[test]
 fn an_odd_row_is_degraded_alone() {
     let database = Database::new("");
     let mut store = database.store();
