@@ -131,7 +131,7 @@ impl Reader {
                     let came_back = self.away.remove(&id);
                     prop_assert!(!known || came_back || self.knows_less, "{id} came twice as an alarm");
                 } else if !known && !self.knows_less {
-                    prop_assert!(self.was_cut, "{id} was updated before it came");
+                    prop_assert!(self.was_cut && self.away.contains(&id), "{id} was updated before it came");
                     self.ghosts.insert(id);
                 }
             }
